@@ -1,0 +1,1 @@
+"""The command line of kpose: one command per file."""
