@@ -15,7 +15,7 @@ ORANGE, BLUE, GREEN = (255, 140, 0), (30, 144, 255), (50, 205, 50)
 
 def close_to(color):
     """Anti-aliased lines lose a few grey levels at their centre."""
-    return pytest.approx(color, abs=8)
+    return pytest.approx(color, abs=20)
 
 
 @pytest.fixture
