@@ -1,0 +1,130 @@
+"""Leeds Sports Pose: 2,000 persons, 14 complete joints each (docs/formats.md 4)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from kpose.errors import InputError
+from kpose.joints import BODY_13
+from kpose.records import ImageRef, PersonRecord
+
+SKELETON = BODY_13
+
+LICENCE = "LSP: none stated; cite Johnson and Everingham, BMVC 2010; research only"
+
+NECK, HEAD_TOP = 12, 13
+
+ROWS = {
+    "right_ankle": 0,
+    "right_knee": 1,
+    "right_hip": 2,
+    "left_hip": 3,
+    "left_knee": 4,
+    "left_ankle": 5,
+    "right_wrist": 6,
+    "right_elbow": 7,
+    "right_shoulder": 8,
+    "left_shoulder": 9,
+    "left_elbow": 10,
+    "left_wrist": 11,
+}
+"""Where a joint lies among the 14 of the file; the head comes from two of them."""
+
+TRAIN_IMAGES = 1000
+"""Images 1 to 1000 are the official training set, the others the test set."""
+
+
+def read(root: Path) -> Iterator[PersonRecord]:
+    """Yield every labelled person, also those whose picture is absent.
+
+    Args:
+        root: The folder that has ``joints.mat`` and ``images/im0001.jpg`` onwards.
+
+    Raises:
+        InputError: If ``joints.mat`` is missing or is not LSP's.
+    """
+    labels = load_joints(root, "(3, 14, persons)", (3, 14, None))
+    for number, person in enumerate(np.moveaxis(labels, -1, 0), start=1):
+        # Pixels as they are: nothing says that they count from 1 (docs/formats.md 4).
+        # The flag is 1 where a joint is *occluded*; the README's "visibility" misleads.
+        points, shown = person[:2].T, (person[2] != 1).astype(np.int8)
+        yield PersonRecord(
+            id=f"im{number:04}",
+            image=ImageRef(root / "images" / f"im{number:04}.jpg"),
+            joints=to_skeleton(points, np.ones(14, np.float32)),
+            visible=np.array(
+                [
+                    shown[ROWS[name]]
+                    if name in ROWS
+                    else min(shown[NECK], shown[HEAD_TOP])
+                    for name in SKELETON.names
+                ],
+                np.int8,
+            ),
+            source="lsp",
+            group=f"im{number:04}",
+            split="train" if number <= TRAIN_IMAGES else "test",
+            head_rule="mid",
+        )
+
+
+def to_skeleton(
+    points: NDArray[np.floating], annotated: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Return the 13 joints of one person from the 14 points of LSP and LSPET.
+
+    The head is the midpoint of neck and head top, unannotated where either is missing
+    (paper section 3.5).
+
+    Args:
+        points: ``(14, 2)``: x and y in image pixels.
+        annotated: ``(14,)``: 1 where annotated.
+
+    Returns:
+        ``(13, 3)`` float32: x and y in image pixels, 1 where annotated, else 0, 0, 0.
+    """
+    joints = np.zeros((len(SKELETON), 3), np.float32)
+    for joint, name in enumerate(SKELETON.names):
+        rows = [ROWS[name]] if name in ROWS else [NECK, HEAD_TOP]
+        if annotated[rows].all():
+            joints[joint, :2] = points[rows].mean(axis=0)
+            joints[joint, 2] = 1
+    return joints
+
+
+def load_joints(
+    root: Path, expected: str, shape: tuple[int | None, ...]
+) -> NDArray[np.float64]:
+    """Return the variable ``joints`` of ``root/joints.mat``.
+
+    Args:
+        root: The folder of the data set.
+        expected: ``shape`` in words, for the error.
+        shape: Length of each axis, None where any length will do.
+
+    Raises:
+        InputError: If the file is missing, is no MATLAB file, or has another shape.
+    """
+    path = root / "joints.mat"
+    if not path.is_file():
+        raise InputError(f"expected a label file {path}, but there is none")
+    try:
+        joints = scipy.io.loadmat(path)["joints"]
+    except KeyError:
+        raise InputError(f"{path} must have a variable 'joints', but has none") from None
+    except Exception as error:  # scipy raises a dozen kinds for a damaged file
+        raise InputError(f"{path} must be a MATLAB file: {error}") from None
+    if (
+        joints.dtype.kind not in "fiu"
+        or joints.ndim != len(shape)
+        or not joints.size
+        or any(want not in (None, got) for want, got in zip(shape, joints.shape, strict=True))
+    ):
+        raise InputError(
+            f"{path}: joints must be numbers of shape {expected}. Received: "
+            f"{joints.dtype} {joints.shape}"
+        )
+    return np.asarray(joints, np.float64)
