@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import click
 
 import kpose
 import kpose.errors
+from kpose_cli.quiet import silence_tensorflow
 
 COMMANDS = {
     "prepare": ("kpose_cli.prepare", "prepare", "Read data sets and cut crops."),
@@ -84,8 +84,7 @@ class Commands(click.Group):
 
         An error is one line on stderr; its traceback comes only with ``--debug``.
         """
-        # TensorFlow's C++ code writes a dozen lines on devices and CPU features.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        silence_tensorflow()
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         settings = Settings()
@@ -149,10 +148,13 @@ def _debug_option() -> click.Option:
     )
 
 
-@click.group(cls=Commands, params=[_debug_option()])
+@click.group(cls=Commands, params=[_debug_option()], invoke_without_command=True)
 @click.version_option(kpose.__version__, prog_name="kpose")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Record your own use case, get a small and fast pose network for it.
 
     Exit codes: 0 good, 1 bad input, 2 a gate failed, 3 out of memory or disk.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
