@@ -1,0 +1,312 @@
+"""Evaluation: scores of a model on labelled persons, as the paper gives them.
+
+Crops are cut around the ground truth (section 3.2), without augmentation. With the flip
+test a prediction is the average over the crop and its mirror image (section 3.7). The
+metrics are those of ``kpose.metrics``; ``DEFINITION`` says in words what they count and
+is printed with every table.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kpose import images
+from kpose.errors import InputError
+from kpose.geometry import SquareCrop, person_box
+from kpose.images import Image
+from kpose.joints import Skeleton
+from kpose.metrics import (
+    PIXELS,
+    THRESHOLD,
+    correct,
+    errors,
+    pck_by_group,
+    torso_lengths,
+)
+from kpose.records import PersonRecord
+
+DEFINITION = (
+    f"PCK@{THRESHOLD}: percentage of annotated keypoints (occluded ones too) at most "
+    f"{THRESHOLD} x torso length away from the ground truth; torso length = distance "
+    "from right shoulder to left hip in the ground truth of that person; All = correct "
+    "/ annotated keypoints. Persons without a torso are left out of PCK and counted. "
+    f"px: mean distance over annotated keypoints, pixels of a {PIXELS} px crop."
+)
+
+CURVE = np.arange(51) / 100
+"""Thresholds of the PCK curve."""
+
+COLUMNS = ("head", "wrist", "elbow", "shoulder", "hip", "knee", "ankle")
+"""Joint groups in the order of the paper's Table 5."""
+
+SHOWN = 12
+"""So many of the best and of the worst persons are kept for the report."""
+
+BATCH = 32
+
+
+class Predictor(Protocol):
+    """What is evaluated: ``kpose.runtime.Runtime`` and anything like it."""
+
+    skeleton: Skeleton
+
+    def predict(self, crops: Image) -> Any:
+        """Return what has ``keypoints`` (N, J, 2) in crop units."""
+
+
+class Example(NamedTuple):
+    """One evaluated person, for the report.
+
+    Args:
+        position: Its place in the order of evaluation.
+        error: Mean distance over its annotated joints, pixels of a 224 px crop.
+        image: ``(size, size, 3)`` RGB uint8.
+        joints: ``(joints, 3)`` ground truth, crop units, 1 where annotated.
+        keypoints: ``(joints, 2)`` predicted, crop units.
+    """
+
+    position: int
+    error: float
+    image: Image
+    joints: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """What a model, or the mean pose, scores on some persons.
+
+    Args:
+        persons: How many were evaluated.
+        excluded_no_torso: How many of them are left out of PCK.
+        pck: PCK@0.2 in percent: ``"all"`` and every group of the skeleton; NaN where a
+            group has no counted keypoint.
+        curve: The same for every threshold of ``CURVE``, ``(51,)`` each.
+        pixel_error: Mean distance over annotated joints, pixels of a 224 px crop.
+        mean_pose: The scores of predicting the mean pose for everybody, where known.
+        worst: The persons with the largest mean error, worst first.
+        best: Those with the smallest, best first.
+    """
+
+    persons: int
+    excluded_no_torso: int
+    pck: dict[str, float]
+    curve: dict[str, NDArray[np.float64]]
+    pixel_error: float
+    mean_pose: "Scores | None" = None
+    worst: tuple[Example, ...] = ()
+    best: tuple[Example, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values; percentages of 100, null for NaN."""
+        tenth = int(np.flatnonzero(CURVE == 0.1)[0])
+        value: dict[str, Any] = {
+            f"pck@{THRESHOLD}": {name: _rounded(x) for name, x in self.pck.items()},
+            "pck@0.1": {name: _rounded(x[tenth]) for name, x in self.curve.items()},
+            "pixel_error": _rounded(self.pixel_error),
+            "persons": self.persons,
+            "excluded_no_torso": self.excluded_no_torso,
+        }
+        if self.mean_pose is not None:
+            value["mean_pose"] = self.mean_pose.to_json()
+        return value
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 3) if np.isfinite(value) else None
+
+
+def evaluate(
+    runtime: Predictor,
+    batches: Iterable[tuple[Image, NDArray[np.float32]]],
+    *,
+    flip_test: bool = True,
+    mean_pose: ArrayLike | None = None,
+) -> Scores:
+    """Return what ``runtime`` scores on ``batches``.
+
+    Args:
+        runtime: The model.
+        batches: Images ``(persons, size, size, 3)`` RGB uint8 at the model's size, and
+            joints ``(persons, joints, 3)`` in crop units, 1 where annotated.
+        flip_test: Average with the prediction for the mirrored crop (section 3.7).
+        mean_pose: ``(joints, 2)``, the mean of the *training* joints in crop units; its
+            scores are the baseline. None where it is not known.
+
+    Raises:
+        InputError: If there is no person, the joints are not those of the model, or the
+            skeleton has no torso.
+    """
+    # Loads TensorFlow, which the scores alone do not need.
+    from kpose.runtime import predict_flip
+
+    skeleton = runtime.skeleton
+    all_joints: list[NDArray[np.float32]] = []
+    all_keypoints: list[NDArray[np.float32]] = []
+    kept: list[Example] = []
+    persons = 0
+    for crops, joints in batches:
+        if joints.shape[1:] != (len(skeleton), 3):
+            raise InputError(
+                f"joints must have shape (persons, {len(skeleton)}, 3), the joints of "
+                f"the model. Received: {joints.shape}"
+            )
+        predicted = (
+            predict_flip(runtime, crops) if flip_test else runtime.predict(crops)
+        )
+        keypoints = np.asarray(predicted.keypoints, np.float32)
+        all_joints.append(joints)
+        all_keypoints.append(keypoints)
+        mean_errors = person_errors(joints, keypoints)
+        kept += [
+            Example(persons + i, mean_errors[i], crops[i], joints[i], keypoints[i])
+            for i in range(len(joints))
+        ]
+        persons += len(joints)
+        # Only the extremes stay, so that memory does not grow with the data.
+        kept.sort(key=lambda example: example.error)
+        if len(kept) > 2 * SHOWN:
+            kept = kept[:SHOWN] + kept[-SHOWN:]
+    if not persons:
+        raise InputError("an evaluation needs at least one person. Received: none")
+    truth = np.concatenate(all_joints)
+    half = min(len(kept) // 2, SHOWN)
+    return replace(
+        score(truth, np.concatenate(all_keypoints), skeleton),
+        mean_pose=None if mean_pose is None else constant(truth, mean_pose, skeleton),
+        best=tuple(kept[:half]),
+        worst=tuple(kept[: half - 1 : -1][:SHOWN] if half else kept),
+    )
+
+
+def score(joints: ArrayLike, keypoints: ArrayLike, skeleton: Skeleton) -> Scores:
+    """Return the scores of given keypoints.
+
+    Args:
+        joints: ``(persons, joints, 3)``: crop units, 1 where annotated.
+        keypoints: ``(persons, joints, 2)`` predicted, crop units.
+        skeleton: Names of the joints; needs a torso.
+    """
+    truth, predicted = np.asarray(joints), np.asarray(keypoints)
+    counted = np.asarray(correct(truth, predicted, skeleton.torso)[1])
+    good = [
+        np.asarray(correct(truth, predicted, skeleton.torso, threshold)[0])
+        for threshold in CURVE.tolist()
+    ]
+    columns = {"all": tuple(range(len(skeleton))), **skeleton.groups}
+    curve = {}
+    for name, indices in columns.items():
+        whole = int(counted[:, indices].sum())
+        parts = np.array([int(flags[:, indices].sum()) for flags in good])
+        curve[name] = 100 * parts / whole if whole else np.full(len(CURVE), np.nan)
+    annotated = int((truth[..., 2] > 0).sum())
+    total = float(np.asarray(errors(truth, predicted)).sum(dtype=np.float64))
+    return Scores(
+        persons=len(truth),
+        excluded_no_torso=int(
+            (np.asarray(torso_lengths(truth, skeleton.torso)) <= 0).sum()
+        ),
+        pck=pck_by_group(truth, predicted, skeleton.torso, skeleton.groups),
+        curve=curve,
+        pixel_error=PIXELS * total / annotated if annotated else float("nan"),
+    )
+
+
+def constant(joints: ArrayLike, pose: ArrayLike, skeleton: Skeleton) -> Scores:
+    """Return the scores of predicting ``pose`` ``(joints, 2)`` for everybody.
+
+    Raises:
+        InputError: If the pose has not the joints of the skeleton.
+    """
+    keypoints = np.asarray(pose, np.float32)
+    if keypoints.shape != (len(skeleton), 2):
+        raise InputError(
+            f"a mean pose must have shape ({len(skeleton)}, 2). "
+            f"Received: {keypoints.shape}"
+        )
+    shape = (len(np.asarray(joints)), *keypoints.shape)
+    return score(joints, np.broadcast_to(keypoints, shape), skeleton)
+
+
+def person_errors(joints: ArrayLike, keypoints: ArrayLike) -> list[float]:
+    """Return the mean distance of every person, pixels of a 224 px crop.
+
+    0 for a person without an annotated joint, infinite where a prediction is NaN.
+
+    Args:
+        joints: ``(persons, joints, 3)``: crop units, 1 where annotated.
+        keypoints: ``(persons, joints, 2)`` predicted, crop units.
+    """
+    annotated = (np.asarray(joints)[..., 2] > 0).sum(axis=1)
+    total = np.asarray(errors(joints, keypoints)).sum(axis=1)
+    mean = PIXELS * total / np.maximum(annotated, 1)
+    return [float(value) for value in np.nan_to_num(mean, nan=np.inf, posinf=np.inf)]
+
+
+def table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of a table in the order of Table 5.
+
+    The groups of another skeleton follow in their own order.
+
+    Args:
+        rows: Scores by the name of their row, all of the same skeleton.
+    """
+    names = [name for row in rows.values() for name in row.pck if name != "all"]
+    groups = list(dict.fromkeys([*(c for c in COLUMNS if c in names), *names]))
+    header = ["PCK@0.2", *groups, "All", "px"]
+    cells = [
+        [
+            title,
+            *(_cell(scores.pck[name]) for name in [*groups, "all"]),
+            _cell(scores.pixel_error),
+        ]
+        for title, scores in rows.items()
+    ]
+    return header, cells
+
+
+def _cell(value: float) -> str:
+    return f"{value:.1f}" if np.isfinite(value) else "-"
+
+
+def read_crops(
+    records: Iterable[PersonRecord], size: int, skipped: Counter[str]
+) -> Iterator[tuple[PersonRecord, Image, NDArray[np.float32]]]:
+    """Yield the record, its ground-truth crop and its joints in crop units.
+
+    What cannot be used is left out and counted in ``skipped`` by its reason.
+
+    Args:
+        records: Labelled persons.
+        size: Side of the crop in pixels, a multiple of 4.
+        skipped: Counts by reason, added to.
+    """
+    for record in records:
+        reason = record.defect()
+        box = None if reason else person_box(record.joints)
+        if box is None:
+            skipped[reason or "no_joints"] += 1
+            continue
+        try:
+            picture = images.read(record.image)
+        except InputError:
+            there = record.image.path.exists()
+            skipped["unreadable_image" if there else "missing_image"] += 1
+            continue
+        square = SquareCrop.around(box)
+        joints = square.joints_to_crop(record.joints)
+        yield record, images.crop(picture, square, size), joints
+
+
+def batched(
+    crops: Iterable[tuple[Image, NDArray[np.float32]]],
+) -> Iterator[tuple[Image, NDArray[np.float32]]]:
+    """Yield stacks of at most ``BATCH`` crops and their joints."""
+    iterator = iter(crops)
+    while batch := list(islice(iterator, BATCH)):
+        yield np.stack([crop for crop, _ in batch]), np.stack([j for _, j in batch])
