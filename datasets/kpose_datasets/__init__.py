@@ -4,11 +4,14 @@ A reader yields every label in a stable order, also where the picture is absent;
 uses the records counts and skips those.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from kpose.errors import InputError
+from kpose.examples import Source
 from kpose.joints import Skeleton
-from kpose.records import PersonRecord
+from kpose.records import SPLITS, PersonRecord
 from kpose_datasets import lsp, lspet
 
 READERS: dict[str, Callable[[Path], Iterator[PersonRecord]]] = {
@@ -25,3 +28,59 @@ SKELETONS: dict[str, Skeleton] = {
     "lsp": lsp.SKELETON,
     "lspet": lspet.SKELETON,
 }
+
+
+def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
+    """Return the records that ``NAME:PATH[@train|val|test|all]`` asks for.
+
+    Args:
+        text: A reader's name, the path it reads, and the official split wanted.
+        default: The splits taken where ``text`` names none.
+
+    Raises:
+        InputError: If there is no such reader or path, or no person of the split.
+    """
+    name, colon, rest = text.partition(":")
+    if not colon or not rest or name not in READERS:
+        raise InputError(
+            f"data must be NAME:PATH with NAME one of {', '.join(READERS)}. "
+            f"Received: {text!r}"
+        )
+    path, at, wanted = rest.rpartition("@")
+    if not at or wanted not in (*SPLITS, "all"):
+        if at and not Path(rest).exists():
+            raise InputError(
+                f"data must end in @{', @'.join(SPLITS)}, @all or a path that exists. "
+                f"Received: {text!r}"
+            )
+        path, splits = rest, tuple(default)
+    else:
+        splits = SPLITS if wanted == "all" else (wanted,)
+    if not Path(path).exists():
+        raise InputError(f"expected {name} data at {path}, but there is nothing")
+    records = list(READERS[name](Path(path)))
+    chosen = [record for record in records if record.split in splits]
+    if not chosen:
+        counts = Counter(record.split for record in records)
+        found = ", ".join(f"{n} {split}" for split, n in sorted(counts.items()))
+        raise InputError(
+            f"{name} data at {path} must have persons of split {' or '.join(splits)}. "
+            f"Received: {found or 'no person'}"
+        )
+    return Source(name, chosen, LICENCES[name])
+
+
+def common_skeleton(sources: Sequence[Source]) -> Skeleton:
+    """Return the skeleton of all sources.
+
+    Raises:
+        InputError: If they differ.
+    """
+    skeletons = {name: SKELETONS[name] for name, _, _ in sources}
+    first, *others = skeletons.values()
+    if any(other != first for other in others):
+        raise InputError(
+            "the data sets must have the same joints. Received: "
+            + ", ".join(f"{name} with {len(s)}" for name, s in skeletons.items())
+        )
+    return first

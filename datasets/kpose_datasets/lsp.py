@@ -114,14 +114,19 @@ def load_joints(
     try:
         joints = scipy.io.loadmat(path)["joints"]
     except KeyError:
-        raise InputError(f"{path} must have a variable 'joints', but has none") from None
+        raise InputError(
+            f"{path} must have a variable 'joints', but has none"
+        ) from None
     except Exception as error:  # scipy raises a dozen kinds for a damaged file
         raise InputError(f"{path} must be a MATLAB file: {error}") from None
     if (
         joints.dtype.kind not in "fiu"
         or joints.ndim != len(shape)
         or not joints.size
-        or any(want not in (None, got) for want, got in zip(shape, joints.shape, strict=True))
+        or any(
+            want not in (None, got)
+            for want, got in zip(shape, joints.shape, strict=True)
+        )
     ):
         raise InputError(
             f"{path}: joints must be numbers of shape {expected}. Received: "

@@ -1,0 +1,148 @@
+"""``kpose prepare``: label files and pictures to training data."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kpose_cli.common import echo_summary, json_option, progress
+
+
+@click.command()
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="NAME:PATH[@train|val|test|all]",
+    help="A data set to read, repeatable; train and val persons unless you name a "
+    "split. NAME is the reader, for example lsp.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="The folder to write; an unfinished one of the same call is continued.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=4),
+    default=224,
+    show_default=True,
+    help="Side of the network's crop in pixels, a multiple of 4; 1.5 times as wide a "
+    "square is stored.",
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["jpeg", "png"]),
+    default="jpeg",
+    show_default=True,
+    help="How crops are stored; png is lossless.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    help="JPEG quality.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes.  [default: one per core]",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at the first bad record. Absent pictures are counted all the same.",
+)
+@click.option("--check", is_flag=True, help="Read and report only, write nothing.")
+@json_option
+def prepare(
+    data: tuple[str, ...],
+    out: Path | None,
+    size: int,
+    codec: str,
+    quality: int,
+    workers: int | None,
+    strict: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Read data sets, cut a crop around each person, write training data to DATA.
+
+    Bad records are skipped and counted by reason. DATA/dataset.json says what is in
+    it; look at DATA/preview.png: a person's right side is orange, the left side blue.
+    """
+    if out is None and not check:
+        raise click.UsageError("give --out DATA, or --check to only read and report")
+    from kpose import examples
+    from kpose_datasets import common_skeleton, read_source
+
+    sources = [read_source(text) for text in data]
+    labels = sum(len(source.records) for source in sources)
+    skeleton = common_skeleton(sources)
+    if check:
+        with progress(labels, "checking") as advance:
+            summary = examples.check(sources, skeleton, strict, advance)
+        echo_summary(summary, as_json, _check_text(summary))
+        return
+    assert out is not None
+    with progress(labels, "preparing") as advance:
+        summary = examples.prepare(
+            sources,
+            out,
+            skeleton=skeleton,
+            size=size,
+            codec=codec,
+            quality=quality,
+            workers=workers,
+            strict=strict,
+            progress=advance,
+        )
+    echo_summary(summary, as_json, _prepare_text(summary, out))
+
+
+def _prepare_text(summary: dict[str, Any], out: Path) -> str:
+    lines = []
+    for source in summary["sources"]:
+        persons = ", ".join(f"{n} {split}" for split, n in source["persons"].items())
+        skipped = summary["skipped"][source["name"]]
+        lines.append(f"{source['name']}: {persons or 'no persons'}{_skipped(skipped)}")
+        if source["joints_too_far"]:
+            lines[-1] += f"; {source['joints_too_far']} joints too far away left out"
+    megabytes = sum(shard["bytes"] for shard in summary["shards"]) / 1e6
+    lines.append(
+        f"{summary['persons']} persons of {summary['labels']} labels in {out} "
+        f"({len(summary['shards'])} shards, {megabytes:.1f} MB); "
+        f"look at {out / 'preview.png'}"
+    )
+    return "\n".join(lines)
+
+
+def _check_text(summary: dict[str, Any]) -> str:
+    width = max(len(name) for name in summary["joints"])
+    lines = [f"{name:{width}} {n:>7}" for name, n in summary["joints"].items()]
+    lines += [
+        f"complete persons: {summary['complete_persons']}",
+        f"annotated joints outside the picture: {summary['joints_outside']:.2%}",
+    ]
+    if summary["median_torso"] is not None:
+        lines.append(f"median torso: {summary['median_torso']:.1f} px")
+    if summary["right_shoulder_left"] is not None:
+        lines.append(
+            "right shoulder left of the left one, as in people who face the camera: "
+            f"{summary['right_shoulder_left']:.1%}"
+        )
+    for row in summary["example_rows"]:
+        lines.append(f"example: {row['source']} {row['id']} {row['joints']}")
+    lines.append(
+        f"{summary['persons']} persons of {summary['labels']} labels are usable, in "
+        f"{summary['images']} pictures{_skipped(summary['skipped'])}"
+    )
+    return "\n".join(lines)
+
+
+def _skipped(reasons: dict[str, int]) -> str:
+    if not reasons:
+        return ""
+    return "; skipped " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())

@@ -1,0 +1,243 @@
+"""Which labels can be used, and the report on them."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpose import images
+from kpose.errors import InputError
+from kpose.joints import BODY_13, Skeleton
+from kpose.records import ImageRef, PersonRecord
+
+MAX_EXAMPLES = 20
+"""So many skipped persons are named per source and reason."""
+
+Advance = Callable[[int], None]
+"""Called with the number of labels done since the last call; adds up to all labels."""
+
+
+class Source(NamedTuple):
+    """The records of one data set, and under which licence they are.
+
+    ``records`` are taken as they come; the caller chooses the splits.
+    """
+
+    name: str
+    records: Sequence[PersonRecord]
+    licence: str
+
+
+@dataclass
+class Tally:
+    """What became of the labels of one source."""
+
+    licence: str
+    labels: int = 0
+    head_rules: set[str] = field(default_factory=set)
+    pictures: set[ImageRef] = field(default_factory=set)
+    missing: set[ImageRef] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def skip(self, reason: str, name: str) -> None:
+        """Count a person that cannot be used."""
+        self.skipped[reason] += 1
+        self.note(reason, name)
+
+    def note(self, reason: str, name: str) -> None:
+        """Keep the id of a person as an example of ``reason``."""
+        if len(self.examples[reason]) < MAX_EXAMPLES:
+            self.examples[reason].append(name)
+
+
+def check(
+    sources: Sequence[Source],
+    skeleton: Skeleton = BODY_13,
+    strict: bool = False,
+    progress: Advance | None = None,
+) -> dict[str, Any]:
+    """Read all labels and pictures and report, write nothing.
+
+    Returns:
+        ``labels`` (persons in the label files), ``persons`` (usable ones), ``images``
+        (their distinct pictures), ``missing_images``, ``skipped`` ({reason: persons};
+        with ``persons`` it adds up to ``labels``), ``joints`` ({name: annotated}), and
+        self-checks over the usable persons: ``complete_persons`` (all joints
+        annotated), ``joints_outside`` (share of annotated joints outside the picture),
+        ``median_torso`` (pixels), ``right_shoulder_left`` (share of persons whose right
+        shoulder is left of the left one in the picture: over half in pictures that are
+        not mirrored, of people who face the camera) and three ``example_rows``.
+
+    Raises:
+        InputError: If no person is usable, or a record is bad and ``strict``.
+    """
+    records, tallies = screen(sources, skeleton, strict)
+    require_usable(len(records), tallies)
+    by_picture: dict[ImageRef, list[PersonRecord]] = {}
+    for record in records:
+        by_picture.setdefault(record.image, []).append(record)
+    usable: list[PersonRecord] = []
+    outside = 0
+    advance = progress or (lambda labels: None)
+    advance(sum(tally.labels for tally in tallies.values()) - len(records))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # OpenCV decodes without the interpreter's lock, so threads are enough here.
+        for (ref, persons), shape in zip(
+            by_picture.items(), pool.map(_shape, by_picture), strict=True
+        ):
+            advance(len(persons))
+            if isinstance(shape, InputError):
+                if strict:
+                    raise bad_record(persons[0], str(shape))
+                for record in persons:
+                    tallies[record.source].skip("unreadable_image", record.id)
+                tallies[persons[0].source].pictures.discard(ref)
+                continue
+            for record in persons:
+                usable.append(record)
+                x, y, annotated = record.joints.T
+                inside = (x >= -0.5) & (y >= -0.5)
+                inside &= (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
+                outside += int((~inside & (annotated > 0)).sum())
+    require_usable(len(usable), tallies)
+    joints = np.stack([record.joints for record in usable])
+    annotated = joints[..., 2] > 0
+    return {
+        "labels": sum(tally.labels for tally in tallies.values()),
+        "persons": len(usable),
+        "images": sum(len(tally.pictures) for tally in tallies.values()),
+        "missing_images": sum(len(tally.missing) for tally in tallies.values()),
+        "skipped": dict(sum((t.skipped for t in tallies.values()), Counter())),
+        "skipped_examples": {name: dict(t.examples) for name, t in tallies.items()},
+        "joints": joint_counts(joints, skeleton),
+        "complete_persons": int(annotated.all(axis=1).sum()),
+        "joints_outside": round(outside / int(annotated.sum()), 6),
+        **_torso_checks(joints, skeleton),
+        "example_rows": [
+            {
+                "id": record.id,
+                "source": record.source,
+                "split": record.split,
+                "picture": record.image.path.name,
+                "joints": {
+                    name: [round(float(x), 2), round(float(y), 2)] if flag else None
+                    for name, (x, y, flag) in zip(
+                        skeleton.names, record.joints, strict=True
+                    )
+                },
+            }
+            for record in usable[:3]
+        ],
+    }
+
+
+def _shape(ref: ImageRef) -> tuple[int, ...] | InputError:
+    try:
+        return images.read(ref).shape
+    except InputError as error:
+        return error
+
+
+def _torso_checks(
+    joints: NDArray[np.float32], skeleton: Skeleton
+) -> dict[str, float | None]:
+    """Return the mirror test and the median torso, None without the joints for them."""
+    checks: dict[str, float | None] = {
+        "median_torso": None,
+        "right_shoulder_left": None,
+    }
+    for name, pair in (
+        ("median_torso", ("right_shoulder", "left_hip")),
+        ("right_shoulder_left", ("right_shoulder", "left_shoulder")),
+    ):
+        if not set(pair) <= set(skeleton.names):
+            continue
+        a, b = (joints[:, skeleton.names.index(joint)] for joint in pair)
+        both = (a[:, 2] > 0) & (b[:, 2] > 0)
+        if both.any():
+            offset = (b - a)[both, :2]
+            value = (
+                np.median(np.hypot(*offset.T))
+                if name == "median_torso"
+                else (offset[:, 0] > 0).mean()
+            )
+            checks[name] = round(float(value), 4)
+    return checks
+
+
+def screen(
+    sources: Sequence[Source], skeleton: Skeleton, strict: bool
+) -> tuple[list[PersonRecord], dict[str, Tally]]:
+    """Return the records that labels and file names allow, and the count of the rest.
+
+    Raises:
+        InputError: If a record has another number of joints, or is bad and ``strict``.
+    """
+    usable: list[PersonRecord] = []
+    tallies: dict[str, Tally] = {}
+    seen: set[tuple[str, str]] = set()
+    exists: dict[Path, bool] = {}
+    for source in sources:
+        for record in source.records:
+            if len(record.joints) != len(skeleton):
+                raise InputError(
+                    f"{record.source} {record.id} must have {len(skeleton)} joints. "
+                    f"Received: {len(record.joints)}"
+                )
+            tally = tallies.setdefault(record.source, Tally(source.licence))
+            tally.labels += 1
+            path = record.image.path
+            if path not in exists:
+                exists[path] = path.is_file()
+            key = (record.source, record.id)
+            if key in seen:
+                reason: str | None = "duplicate_id"
+            elif not exists[path]:
+                tally.skip("missing_image", record.id)
+                tally.missing.add(record.image)
+                continue
+            else:
+                reason = record.defect()
+            seen.add(key)
+            if reason is None:
+                tally.head_rules.add(record.head_rule)
+                tally.pictures.add(record.image)
+                usable.append(record)
+            elif strict:
+                raise bad_record(record, reason)
+            else:
+                tally.skip(reason, record.id)
+    return usable, tallies
+
+
+def bad_record(record: PersonRecord, reason: str) -> InputError:
+    """Return the error that ``strict`` makes of a record."""
+    return InputError(
+        f"strict: every record must be usable. Received: {record.source} {record.id} "
+        f"({record.image.path}): {reason}"
+    )
+
+
+def require_usable(persons: int, tallies: dict[str, Tally]) -> None:
+    """Raise an InputError with the counts where no person is left."""
+    if not persons:
+        labels = sum(tally.labels for tally in tallies.values())
+        skipped = sum((tally.skipped for tally in tallies.values()), Counter[str]())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
+        raise InputError(
+            f"expected at least one usable person. Received: {labels} labels"
+            + (f" ({reasons})" if reasons else "")
+        )
+
+
+def joint_counts(joints: NDArray[np.float32], skeleton: Skeleton) -> dict[str, int]:
+    """Return by name how many of the ``(persons, joints, 3)`` joints are annotated."""
+    counts = (joints[..., 2] > 0).sum(axis=0).tolist()
+    return dict(zip(skeleton.names, counts, strict=True))
