@@ -30,21 +30,23 @@ from numpy.typing import NDArray
 from kpose import __version__, drawing, images
 from kpose.errors import InputError, ResourceError
 from kpose.files import atomic_file, read_json, write_json
-from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 from kpose.screening import (
     Advance,
+    Placed,
     Source,
     Tally,
     bad_record,
     check,
     joint_counts,
+    place,
     require_usable,
     screen,
 )
 from kpose.shards import (
     HEADER,
+    OVERHEAD,
     PreparedData,
     Sample,
     frame,
@@ -64,10 +66,6 @@ __all__ = [
 ]
 
 PREVIEW_PERSONS = 32
-
-TOO_FAR = 1.0
-"""A joint more than this many crop sides outside its crop gets weight 0
-(docs/paper-readings.md 6)."""
 
 
 @dataclass(frozen=True)
@@ -367,29 +365,23 @@ def _make_shard(shard: Path, records: list[PersonRecord], settings: _Settings) -
             if last is None or last[0] != record.image:
                 last = record.image, _read(record.image)
             image = last[1]
-            reason = "unreadable_image"
-            if not isinstance(image, InputError):
-                square = SquareCrop.around(_box(record))
-                reason = "" if _overlap(square, image) else "box_outside_image"
-                joints, far = _crop_joints(record, square)
-                if not joints[:, 2].any():
-                    reason = "no_joints"
-            if reason:
-                if settings.strict:
-                    why = str(image) if isinstance(image, InputError) else reason
-                    raise bad_record(record, why)
-                skipped.append((record.source, reason, record.id))
+            if isinstance(image, InputError):
+                reason, why = "unreadable_image", str(image)
+            elif isinstance(placed := place(record, image.shape), Placed):
+                framed = frame(_example(record, image, placed, settings))
+                file.write(framed)
+                digest.update(framed)
+                start, length = offset + HEADER, len(framed) - OVERHEAD
+                kept.append((record, placed.joints, start, length))
+                far = (record.source, "joint_too_far", record.id)
+                skipped += [far] * placed.too_far
+                offset += len(framed)
                 continue
-            assert not isinstance(image, InputError)
-            skipped += [(record.source, "joint_too_far", record.id)] * far
-            crop = images.crop_with_surroundings(image, square, settings.size)
-            encoded = images.encode(crop, settings.codec, settings.quality or 0)
-            payload = serialize(record, encoded, joints, square)
-            framed = frame(payload)
-            file.write(framed)
-            digest.update(framed)
-            kept.append((record, joints, offset + HEADER, len(payload)))
-            offset += len(framed)
+            else:
+                reason = why = placed
+            if settings.strict:
+                raise bad_record(record, why)
+            skipped.append((record.source, reason, record.id))
     people = [record for record, _, _, _ in kept]
     with atomic_file(_sidecar(shard)) as beside:
         np.savez(
@@ -410,38 +402,19 @@ def _make_shard(shard: Path, records: list[PersonRecord], settings: _Settings) -
     return len(records)
 
 
+def _example(
+    record: PersonRecord, image: images.Image, placed: Placed, settings: _Settings
+) -> bytes:
+    crop = images.crop_with_surroundings(image, placed.square, settings.size)
+    encoded = images.encode(crop, settings.codec, settings.quality or 0)
+    return serialize(record, encoded, placed.joints, placed.square)
+
+
 def _read(ref: ImageRef) -> images.Image | InputError:
     try:
         return images.read(ref)
     except InputError as error:
         return error
-
-
-def _box(record: PersonRecord) -> Box:
-    """Return the set's own person box, else the joints' box x 1.2 (section 3.2)."""
-    box = record.box or person_box(record.joints)
-    assert box is not None  # screen dropped persons without joints
-    return box
-
-
-def _overlap(square: SquareCrop, image: images.Image) -> bool:
-    height, width = image.shape[:2]
-    return (
-        square.x0 < width
-        and square.y0 < height
-        and square.x0 + square.side > 0
-        and square.y0 + square.side > 0
-    )
-
-
-def _crop_joints(
-    record: PersonRecord, square: SquareCrop
-) -> tuple[NDArray[np.float32], int]:
-    """Return the joints in crop units, and how many were too far away to be kept."""
-    joints = square.joints_to_crop(record.joints)
-    far = (np.abs(joints[:, :2] - 0.5) > 0.5 + TOO_FAR).any(axis=1)
-    joints[far] = 0
-    return joints, int(far.sum())
 
 
 def _sidecar(shard: Path) -> Path:

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from kpose import images
 from kpose.errors import InputError
+from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 
 MAX_EXAMPLES = 20
 """So many skipped persons are named per source and reason."""
+
+TOO_FAR = 1.0
+"""A joint more than this many crop sides outside its crop gets weight 0
+(docs/paper-readings.md 6)."""
 
 Advance = Callable[[int], None]
 """Called with the number of labels done since the last call; adds up to all labels."""
@@ -32,6 +37,18 @@ class Source(NamedTuple):
     name: str
     records: Sequence[PersonRecord]
     licence: str
+
+
+class Placed(NamedTuple):
+    """A person in its crop.
+
+    ``joints`` is ``(joints, 3)`` float32: x and y in crop units of ``square``, 1 where
+    annotated, else 0, 0, 0; ``too_far`` of them were annotated and left out.
+    """
+
+    square: SquareCrop
+    joints: NDArray[np.float32]
+    too_far: int
 
 
 @dataclass
@@ -70,7 +87,9 @@ def check(
         (their distinct pictures), ``missing_images``, ``skipped`` ({reason: persons};
         with ``persons`` it adds up to ``labels``), ``joints`` ({name: annotated}), and
         self-checks over the usable persons: ``complete_persons`` (all joints
-        annotated), ``joints_outside`` (share of annotated joints outside the picture),
+        annotated), ``joints_too_far`` (joints more than a crop side outside the crop,
+        which ``prepare`` leaves out), ``joints_outside`` (share of annotated joints
+        outside the picture),
         ``median_torso`` (pixels), ``right_shoulder_left`` (share of persons whose right
         shoulder is left of the left one in the picture: over half in pictures that are
         not mirrored, of people who face the camera) and three ``example_rows``.
@@ -84,7 +103,7 @@ def check(
     for record in records:
         by_picture.setdefault(record.image, []).append(record)
     usable: list[PersonRecord] = []
-    outside = 0
+    outside = too_far = 0
     advance = progress or (lambda labels: None)
     advance(sum(tally.labels for tally in tallies.values()) - len(records))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -101,7 +120,14 @@ def check(
                 tallies[persons[0].source].pictures.discard(ref)
                 continue
             for record in persons:
+                placed = place(record, shape)
+                if isinstance(placed, str):
+                    if strict:
+                        raise bad_record(record, placed)
+                    tallies[record.source].skip(placed, record.id)
+                    continue
                 usable.append(record)
+                too_far += placed.too_far
                 x, y, annotated = record.joints.T
                 inside = (x >= -0.5) & (y >= -0.5)
                 inside &= (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
@@ -118,6 +144,7 @@ def check(
         "skipped_examples": {name: dict(t.examples) for name, t in tallies.items()},
         "joints": joint_counts(joints, skeleton),
         "complete_persons": int(annotated.all(axis=1).sum()),
+        "joints_too_far": too_far,
         "joints_outside": round(outside / int(annotated.sum()), 6),
         **_torso_checks(joints, skeleton),
         "example_rows": [
@@ -215,6 +242,29 @@ def screen(
             else:
                 tally.skip(reason, record.id)
     return usable, tallies
+
+
+def place(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
+    """Put the crop around a person that ``screen`` let through.
+
+    The box is the set's own where it gives one, else the joints' (section 3.2).
+
+    Args:
+        record: The person.
+        shape: Of the decoded picture: height, width and channels.
+
+    Returns:
+        The crop, or the reason why there is none.
+    """
+    box = record.box or person_box(record.joints)
+    assert box is not None
+    square = SquareCrop.around(box)
+    if square.box.iou(Box(0, 0, shape[1], shape[0])) == 0:
+        return "box_outside_image"
+    joints = square.joints_to_crop(record.joints)
+    far = (np.abs(joints[:, :2] - 0.5) > 0.5 + TOO_FAR).any(axis=1)
+    joints[far] = 0
+    return Placed(square, joints, int(far.sum())) if joints.any() else "no_joints"
 
 
 def bad_record(record: PersonRecord, reason: str) -> InputError:

@@ -24,6 +24,9 @@ from kpose.records import PersonRecord
 HEADER = 12
 """Bytes before a record's payload."""
 
+OVERHEAD = HEADER + 4
+"""Bytes of a record besides its payload."""
+
 
 class Sample(NamedTuple):
     """One prepared person.
