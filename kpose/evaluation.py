@@ -6,18 +6,14 @@ metrics are those of ``kpose.metrics``; ``DEFINITION`` says in words what they c
 is printed with every table.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpose import images
 from kpose.errors import InputError
-from kpose.geometry import SquareCrop, person_box
 from kpose.images import Image
 from kpose.joints import Skeleton
 from kpose.metrics import (
@@ -28,7 +24,7 @@ from kpose.metrics import (
     pck_by_group,
     torso_lengths,
 )
-from kpose.records import PersonRecord
+from kpose.runtime import Network, predict_flip
 
 DEFINITION = (
     f"PCK@{THRESHOLD}: percentage of annotated keypoints (occluded ones too) at most "
@@ -46,17 +42,6 @@ COLUMNS = ("head", "wrist", "elbow", "shoulder", "hip", "knee", "ankle")
 
 SHOWN = 12
 """So many of the best and of the worst persons are kept for the report."""
-
-BATCH = 32
-
-
-class Predictor(Protocol):
-    """What is evaluated: ``kpose.runtime.Runtime`` and anything like it."""
-
-    skeleton: Skeleton
-
-    def predict(self, crops: Image) -> Any:
-        """Return what has ``keypoints`` (N, J, 2) in crop units."""
 
 
 class Example(NamedTuple):
@@ -122,16 +107,16 @@ def _rounded(value: float) -> float | None:
 
 
 def evaluate(
-    runtime: Predictor,
+    network: Network,
     batches: Iterable[tuple[Image, NDArray[np.float32]]],
     *,
     flip_test: bool = True,
     mean_pose: ArrayLike | None = None,
 ) -> Scores:
-    """Return what ``runtime`` scores on ``batches``.
+    """Return what ``network`` scores on ``batches``.
 
     Args:
-        runtime: The model.
+        network: The model, as ``kpose.runtime.open`` returns it.
         batches: Images ``(persons, size, size, 3)`` RGB uint8 at the model's size, and
             joints ``(persons, joints, 3)`` in crop units, 1 where annotated.
         flip_test: Average with the prediction for the mirrored crop (section 3.7).
@@ -142,10 +127,7 @@ def evaluate(
         InputError: If there is no person, the joints are not those of the model, or the
             skeleton has no torso.
     """
-    # Loads TensorFlow, which the scores alone do not need.
-    from kpose.runtime import predict_flip
-
-    skeleton = runtime.skeleton
+    skeleton = network.skeleton
     all_joints: list[NDArray[np.float32]] = []
     all_keypoints: list[NDArray[np.float32]] = []
     kept: list[Example] = []
@@ -157,14 +139,16 @@ def evaluate(
                 f"the model. Received: {joints.shape}"
             )
         predicted = (
-            predict_flip(runtime, crops) if flip_test else runtime.predict(crops)
+            predict_flip(network, crops) if flip_test else network.predict(crops)
         )
         keypoints = np.asarray(predicted.keypoints, np.float32)
         all_joints.append(joints)
         all_keypoints.append(keypoints)
         mean_errors = person_errors(joints, keypoints)
         kept += [
-            Example(persons + i, mean_errors[i], crops[i], joints[i], keypoints[i])
+            Example(
+                persons + i, mean_errors[i], crops[i].copy(), joints[i], keypoints[i]
+            )
             for i in range(len(joints))
         ]
         persons += len(joints)
@@ -248,6 +232,12 @@ def person_errors(joints: ArrayLike, keypoints: ArrayLike) -> list[float]:
     return [float(value) for value in np.nan_to_num(mean, nan=np.inf, posinf=np.inf)]
 
 
+def with_baseline(name: str, scores: Scores) -> dict[str, Scores]:
+    """Return the rows of a table: the mean pose where it is known, then the model."""
+    baseline = {"mean pose": scores.mean_pose} if scores.mean_pose else {}
+    return {**baseline, name: scores}
+
+
 def table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the cells of a table in the order of Table 5.
 
@@ -272,41 +262,3 @@ def table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
 
 def _cell(value: float) -> str:
     return f"{value:.1f}" if np.isfinite(value) else "-"
-
-
-def read_crops(
-    records: Iterable[PersonRecord], size: int, skipped: Counter[str]
-) -> Iterator[tuple[PersonRecord, Image, NDArray[np.float32]]]:
-    """Yield the record, its ground-truth crop and its joints in crop units.
-
-    What cannot be used is left out and counted in ``skipped`` by its reason.
-
-    Args:
-        records: Labelled persons.
-        size: Side of the crop in pixels, a multiple of 4.
-        skipped: Counts by reason, added to.
-    """
-    for record in records:
-        reason = record.defect()
-        box = None if reason else person_box(record.joints)
-        if box is None:
-            skipped[reason or "no_joints"] += 1
-            continue
-        try:
-            picture = images.read(record.image)
-        except InputError:
-            there = record.image.path.exists()
-            skipped["unreadable_image" if there else "missing_image"] += 1
-            continue
-        square = SquareCrop.around(box)
-        joints = square.joints_to_crop(record.joints)
-        yield record, images.crop(picture, square, size), joints
-
-
-def batched(
-    crops: Iterable[tuple[Image, NDArray[np.float32]]],
-) -> Iterator[tuple[Image, NDArray[np.float32]]]:
-    """Yield stacks of at most ``BATCH`` crops and their joints."""
-    iterator = iter(crops)
-    while batch := list(islice(iterator, BATCH)):
-        yield np.stack([crop for crop, _ in batch]), np.stack([j for _, j in batch])

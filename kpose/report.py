@@ -16,10 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kpose import drawing, images
 from kpose.errors import InputError
-from kpose.evaluation import COLUMNS, CURVE, DEFINITION, Example, Scores, table
+from kpose.evaluation import (
+    COLUMNS,
+    CURVE,
+    DEFINITION,
+    Example,
+    Scores,
+    table,
+    with_baseline,
+)
 from kpose.files import write_text
 from kpose.joints import Skeleton
 from kpose.metrics import THRESHOLD
@@ -168,18 +177,14 @@ def score_sections(
         name: The model, as its row in the table is called.
         scores: What ``kpose.evaluation.evaluate`` returned.
         skeleton: Joints of the model.
-        facts: A sentence on how it was evaluated.
+        facts: How it was evaluated, and on whom.
         persons: Names of the persons in the order of evaluation, for the captions.
         card: The model's card.
         history: ``log.csv`` of the training run.
     """
-    header, rows = table(score_rows(name, scores))
-    counts = (
-        f"{scores.persons} persons, {scores.excluded_no_torso} of them without a torso "
-        "(not in PCK)."
-    )
+    header, rows = table(with_baseline(name, scores))
     sections: list[Section] = [
-        Table("Scores", header, rows, " ".join([*([facts] if facts else []), counts])),
+        Table("Scores", header, rows, facts),
         Text("What the numbers mean", DEFINITION),
         Pictures("PCK curve", [plot_curve(name, scores)]),
     ]
@@ -197,12 +202,6 @@ def score_sections(
         text = json.dumps(card, indent=1, ensure_ascii=False)
         sections.append(Text("Model card", text, preformatted=True))
     return sections
-
-
-def score_rows(name: str, scores: Scores) -> dict[str, Scores]:
-    """Return the rows of a table of scores: the mean pose where known, the model."""
-    baseline = {"mean pose": scores.mean_pose} if scores.mean_pose else {}
-    return {**baseline, name: scores}
 
 
 def compare(example: Example, skeleton: Skeleton, persons: Sequence[str]) -> Figured:
@@ -281,6 +280,8 @@ def plot_history(log: Path) -> Figured:
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#eaeef2", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

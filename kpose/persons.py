@@ -1,0 +1,162 @@
+"""Labelled persons to evaluate on: of a prepared folder, or of data sets read directly.
+
+Crops are cut around the ground truth (section 3.2) and not augmented.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpose import images
+from kpose.errors import InputError
+from kpose.images import Image
+from kpose.joints import Skeleton
+from kpose.records import SPLITS, ImageRef
+from kpose.screening import Source, Tally, place, require_usable, screen
+from kpose.shards import PreparedData
+
+BATCH = 32
+
+
+@dataclass
+class Persons:
+    """Labelled persons to evaluate on.
+
+    Args:
+        skeleton: Their joints.
+        count: How many there are at most; pictures may turn out to be unreadable.
+        batches: Given the side of the crops in pixels, yields crops ``(n, side, side,
+            3)`` RGB uint8 and joints ``(n, joints, 3)`` in crop units.
+        names: Their names; grows with what ``batches`` yields.
+        splits: How many of each (source, official split); grows likewise.
+        tallies: What was skipped, by source; grows likewise.
+    """
+
+    skeleton: Skeleton
+    count: int
+    batches: Callable[[int], Iterator[tuple[Image, NDArray[np.float32]]]]
+    names: list[str] = field(default_factory=list)
+    splits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many labels were skipped, by reason."""
+        return dict(sum((t.skipped for t in self.tallies.values()), Counter[str]()))
+
+
+def prepared(data: PreparedData, split: str | None) -> Persons:
+    """Return persons of prepared data.
+
+    Args:
+        data: The prepared folder, opened.
+        split: As for ``choose_splits``.
+
+    Raises:
+        InputError: If there is no person of that split.
+    """
+    wanted = choose_splits(split, data.split.tolist())
+    indices = np.flatnonzero(np.isin(data.split, wanted))
+    if not len(indices):
+        raise InputError(
+            f"{data.folder} must have persons of split {split}. Received: "
+            f"{', '.join(sorted(set(data.split.tolist())))}"
+        )
+
+    def batches(size: int) -> Iterator[tuple[Image, NDArray[np.float32]]]:
+        # Loads TensorFlow.
+        from kpose.pipeline import samples
+
+        return samples(data, indices, size)
+
+    people = [(str(data.source[i]), str(data.split[i])) for i in indices]
+    names = [str(data.ids[i]) for i in indices]
+    return Persons(data.skeleton, len(indices), batches, names, Counter(people))
+
+
+def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
+    """Return persons read from their data sets, crops cut as ``kpose prepare`` does.
+
+    Args:
+        sources: The data sets.
+        skeleton: Their joints.
+
+    Raises:
+        InputError: If no person is usable.
+    """
+    screened, tallies = screen(sources, skeleton, strict=False)
+    require_usable(len(screened), tallies)
+
+    def crops(size: int) -> Iterator[tuple[Image, NDArray[np.float32]]]:
+        last: tuple[ImageRef, Image | InputError] | None = None
+        for record in screened:
+            # Persons of one picture follow each other: decode it once.
+            if last is None or last[0] != record.image:
+                last = record.image, _picture(record.image)
+            picture = last[1]
+            if isinstance(picture, InputError):
+                tallies[record.source].skip("unreadable_image", record.id)
+                continue
+            placed = place(record, picture.shape)
+            if isinstance(placed, str):
+                tallies[record.source].skip(placed, record.id)
+                continue
+            persons.names.append(record.id)
+            persons.splits[record.source, record.split] += 1
+            yield images.crop(picture, placed.square, size), placed.joints
+        require_usable(len(persons.names), tallies)
+
+    def batches(size: int) -> Iterator[tuple[Image, NDArray[np.float32]]]:
+        iterator = crops(size)
+        while batch := list(islice(iterator, BATCH)):
+            yield np.stack([crop for crop, _ in batch]), np.stack([j for _, j in batch])
+
+    persons = Persons(skeleton, len(screened), batches, tallies=tallies)
+    return persons
+
+
+def choose_splits(split: str | None, there: Iterable[str]) -> tuple[str, ...]:
+    """Return the official splits that are evaluated.
+
+    Args:
+        split: ``"train"``, ``"val"``, ``"test"``, ``"all"``, or None: test where the
+            data has it, else all.
+        there: The splits of the persons.
+    """
+    if split is None:
+        split = "test" if "test" in there else "all"
+    return SPLITS if split == "all" else (split,)
+
+
+def _picture(ref: ImageRef) -> Image | InputError:
+    try:
+        return images.read(ref)
+    except InputError as error:
+        return error
+
+
+def leak(card: dict[str, Any], splits: Iterable[tuple[str, str]]) -> str | None:
+    """Return in words why a score says nothing about new people, None where it does.
+
+    Args:
+        card: The model's card.
+        splits: The (source, official split) of every person evaluated.
+    """
+    training = card.get("training", {})
+    trained = {source["source"] for source in training.get("data", [])}
+    seen = sorted(
+        {
+            f"{source} {split}"
+            for source, split in splits
+            if source in trained
+            and (split != "test" or training.get("test_persons_trained_on"))
+        }
+    )
+    if not seen:
+        return None
+    return f"the model was trained or chosen on persons of {', '.join(seen)}"

@@ -1,0 +1,282 @@
+import json
+import types
+
+import numpy as np
+import pytest
+
+from kpose import evaluation
+from kpose.errors import InputError
+from kpose.evaluation import CURVE, SHOWN, evaluate, score, table, with_baseline
+from kpose.joints import BODY_13, COCO_17, Skeleton
+
+ROWS = list(BODY_13.names)
+SHOULDER, HIP = BODY_13.torso
+
+
+def truth(persons, seed=0):
+    """Complete persons with a torso of exactly 0.5 crop units."""
+    rng = np.random.default_rng(seed)
+    joints = np.ones((persons, 13, 3), np.float32)
+    joints[..., :2] = rng.uniform(0.2, 0.8, (persons, 13, 2))
+    joints[:, SHOULDER, :2] = 0.25, 0.25
+    joints[:, HIP, :2] = 0.25, 0.75
+    return joints
+
+
+class Fake:
+    """Answers from a list of keypoints; the crops say which by their first pixel."""
+
+    skeleton = BODY_13
+
+    def __init__(self, keypoints):
+        self.keypoints = np.asarray(keypoints, np.float32)
+        self.calls = []
+
+    def predict(self, crops):
+        self.calls.append(crops)
+        # Red is the person's number; the left column tells a crop from its mirror.
+        numbers = crops[..., 0].max(axis=(1, 2)).astype(int)
+        return types.SimpleNamespace(keypoints=self.keypoints[numbers], confidence=None)
+
+
+def batches(joints, size=4):
+    for start in range(0, len(joints), size):
+        part = joints[start : start + size]
+        crops = np.zeros((len(part), 8, 8, 3), np.uint8)
+        crops[:, :, 0, 0] = np.arange(start, start + len(part))[:, None]
+        yield crops, part
+
+
+def test_a_perfect_model_has_full_scores_over_uneven_batches():
+    joints = truth(10)
+
+    found = evaluate(Fake(joints[..., :2]), batches(joints), flip_test=False)
+
+    assert found.persons == 10 and found.excluded_no_torso == 0
+    assert found.pixel_error == 0
+    assert set(found.pck) == {"all", *BODY_13.groups}
+    assert set(found.pck.values()) == {100.0}
+    assert found.mean_pose is None
+
+
+def test_scores_by_hand():
+    joints = truth(4)
+    joints[3, SHOULDER] = 0  # no torso: out of PCK, in the pixel error
+    keypoints = joints[..., :2].copy()
+    wrist, ankle = ROWS.index("left_wrist"), ROWS.index("right_ankle")
+    keypoints[0, wrist, 0] += 0.25  # half a torso
+    keypoints[1, ankle, 1] += 0.0625  # an eighth of a torso
+    keypoints[3, wrist] += 10
+
+    found = evaluate(Fake(keypoints), batches(joints, 3), flip_test=False)
+
+    assert (found.persons, found.excluded_no_torso) == (4, 1)
+    assert found.pck["all"] == pytest.approx(100 * 38 / 39)
+    assert found.pck["wrist"] == pytest.approx(100 * 5 / 6)
+    assert found.pck["ankle"] == 100
+    # 224 px are one crop unit; 13 * 3 + 12 joints are annotated.
+    pixels = 224 * (0.25 + 0.0625 + 10 * 2**0.5) / 51
+    assert found.pixel_error == pytest.approx(pixels, rel=1e-6)
+    assert found.to_json()["pck@0.1"]["ankle"] == pytest.approx(100 * 5 / 6, abs=1e-3)
+
+
+def test_the_curve_steps_where_the_joint_is():
+    joints = truth(1)
+    keypoints = joints[..., :2].copy()
+    keypoints[0, ROWS.index("head"), 0] += 0.125  # a quarter of a torso
+
+    curve = score(joints, keypoints, BODY_13).curve
+
+    assert CURVE[0] == 0 and CURVE[-1] == 0.5 and len(CURVE) == 51
+    np.testing.assert_array_equal(curve["head"], np.where(CURVE >= 0.25, 100, 0))
+    np.testing.assert_array_equal(curve["hip"], 100)
+    np.testing.assert_allclose(
+        curve["all"], np.where(CURVE >= 0.25, 100, 100 * 12 / 13)
+    )
+
+
+def test_the_curve_passes_through_the_scores():
+    joints = truth(30)
+    keypoints = joints[..., :2] + np.random.default_rng(1).normal(0, 0.08, (30, 13, 2))
+
+    found = score(joints, keypoints, BODY_13)
+
+    at = {name: values[20] for name, values in found.curve.items()}
+    assert 10 < at["all"] < 90
+    assert at == pytest.approx(found.pck)
+
+
+def test_flip_test_averages_with_the_mirrored_crop():
+    joints = truth(1)
+    joints[0, ROWS.index("left_wrist"), :2] = 0.75, 0.5
+    answer = joints[0, :, :2].copy()
+    mirrored = answer[list(BODY_13.swap)] * [-1, 1] + [1, 0]  # what a mirror shows
+    mirrored[ROWS.index("right_wrist"), 0] += 0.125  # the left one, in the mirror
+
+    class Model:
+        skeleton = BODY_13
+
+        def predict(self, crops):
+            flipped = crops[:, 0, 0, 0] == 0
+            keypoints = np.where(flipped[:, None, None], mirrored, answer)
+            return types.SimpleNamespace(
+                keypoints=keypoints.astype(np.float32), confidence=None
+            )
+
+    crops = np.zeros((1, 8, 8, 3), np.uint8)
+    crops[:, :, 0] = 255  # bright at the left
+
+    plain = evaluate(Model(), [(crops, joints)], flip_test=False)
+    found = evaluate(Model(), [(crops, joints)], flip_test=True)
+
+    assert plain.pixel_error == 0
+    # The two answers for one of 13 joints are 0.125 apart: the mean is 0.0625 off.
+    assert found.pixel_error == pytest.approx(224 * 0.0625 / 13, rel=1e-5)
+
+
+def test_the_mean_pose_is_the_baseline():
+    joints = truth(3)
+    keypoints = joints[..., :2]
+
+    found = evaluate(
+        Fake(keypoints), batches(joints), flip_test=False, mean_pose=keypoints[1]
+    )
+
+    assert found.pck["all"] == 100
+    expected = score(joints, np.stack([keypoints[1]] * 3), BODY_13)
+    assert found.mean_pose.pck == expected.pck
+    assert found.mean_pose.pixel_error == expected.pixel_error > 0
+
+
+def test_best_and_worst_persons_are_found_over_batches():
+    count = 40
+    joints = truth(count)
+    shift = np.random.default_rng(4).permutation(count) / 1000
+    keypoints = joints[..., :2].copy()
+    keypoints[..., 0] += shift[:, None]
+
+    found = evaluate(Fake(keypoints), batches(joints, 7), flip_test=False)
+
+    order = np.argsort(shift)
+    assert [e.position for e in found.best] == order[:SHOWN].tolist()
+    assert [e.position for e in found.worst] == order[::-1][:SHOWN].tolist()
+    worst = found.worst[0]
+    assert worst.error == pytest.approx(224 * 0.039, rel=1e-4)
+    assert worst.image.max() == worst.position
+    np.testing.assert_array_equal(worst.joints, joints[worst.position])
+    np.testing.assert_array_equal(worst.keypoints, keypoints[worst.position])
+
+
+@pytest.mark.parametrize(
+    ("persons", "best", "worst"), [(1, [], [0]), (2, [0], [1]), (3, [0], [2, 1])]
+)
+def test_few_persons_are_best_or_worst_not_both(persons, best, worst):
+    joints = truth(persons)
+    keypoints = joints[..., :2] + np.arange(persons)[:, None, None] / 100
+
+    found = evaluate(Fake(keypoints), batches(joints), flip_test=False)
+
+    assert [e.position for e in found.best] == best
+    assert [e.position for e in found.worst] == worst
+
+
+def test_a_nan_prediction_is_wrong_and_the_worst():
+    joints = truth(3)
+    keypoints = joints[..., :2].copy()
+    keypoints[1, 0] = np.nan
+
+    found = evaluate(Fake(keypoints), batches(joints), flip_test=False)
+
+    assert found.pck["head"] == pytest.approx(100 * 2 / 3)
+    assert found.worst[0].position == 1
+    assert found.to_json()["pixel_error"] is None
+
+
+def test_json_has_the_promised_form():
+    joints = truth(2)
+    joints[:, ROWS.index("head")] = 0
+
+    found = evaluate(
+        Fake(joints[..., :2]),
+        batches(joints),
+        flip_test=False,
+        mean_pose=np.full((13, 2), 0.5),
+    ).to_json()
+
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["pck@0.2"] == {
+        "all": 100,
+        "head": None,
+        **{name: 100 for name in BODY_13.groups if name != "head"},
+    }
+    assert (found["pixel_error"], found["persons"]) == (0, 2)
+    assert found["excluded_no_torso"] == 0
+    assert set(found["mean_pose"]) == set(found) - {"mean_pose"}
+
+
+def test_tables_are_in_the_order_of_table_5():
+    joints = truth(2)
+    joints[:, ROWS.index("head")] = 0
+    scores = evaluate(
+        Fake(joints[..., :2]),
+        batches(joints),
+        flip_test=False,
+        mean_pose=np.full((13, 2), 9),
+    )
+
+    header, rows = table(with_baseline("compact", scores))
+
+    assert header == [
+        "PCK@0.2",
+        "head",
+        "wrist",
+        "elbow",
+        "shoulder",
+        "hip",
+        "knee",
+        "ankle",
+        "All",
+        "px",
+    ]
+    assert rows[1] == ["compact", "-", *["100.0"] * 7, "0.0"]
+    assert rows[0][:-1] == ["mean pose", "-", *["0.0"] * 7]
+
+
+def test_another_skeleton_keeps_its_own_groups_after_those_of_table_5():
+    joints = np.ones((1, 17, 3), np.float32)
+    joints[0, COCO_17.torso[0], :2] = 0.5
+    scores = score(joints, joints[..., :2], COCO_17)
+
+    header, _ = table({"m": scores})
+
+    assert header[1:3] == ["wrist", "elbow"]
+    assert header[-5:] == ["nose", "eye", "ear", "All", "px"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: evaluate(Fake([]), []), "at least one person"),
+        (
+            lambda: evaluate(Fake([]), [(np.zeros((1, 8, 8, 3)), np.ones((1, 17, 3)))]),
+            r"\(persons, 13, 3\).*Received: \(1, 17, 3\)",
+        ),
+        (
+            lambda: evaluation.constant(truth(1), np.zeros((17, 2)), BODY_13),
+            r"shape \(13, 2\)\. Received: \(17, 2\)",
+        ),
+        (
+            lambda: score(np.ones((1, 1, 3)), np.ones((1, 1, 2)), Skeleton(("a",), ())),
+            "right_shoulder and left_hip",
+        ),
+    ],
+    ids=["nobody", "other joints", "other mean pose", "no torso"],
+)
+def test_wrong_calls_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_the_definition_says_what_counts():
+    for words in ("torso", "right shoulder to left hip", "occluded", "0.2", "224"):
+        assert words in evaluation.DEFINITION

@@ -1,0 +1,154 @@
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from kpose import images, report
+from kpose.errors import InputError
+from kpose.evaluation import Example, score
+from kpose.joints import BODY_13
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a browser would load and show."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.references, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parse(path):
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    return page
+
+
+def picture(value=128, size=32):
+    return np.full((size, size, 3), value, np.uint8)
+
+
+def people(count=5):
+    rng = np.random.default_rng(2)
+    joints = np.ones((count, 13, 3), np.float32)
+    joints[..., :2] = rng.uniform(0.1, 0.9, (count, 13, 2))
+    return joints, joints[..., :2] + rng.normal(0, 0.05, (count, 13, 2))
+
+
+def test_a_report_holds_everything_itself(tmp_path):
+    path = tmp_path / "report.html"
+
+    report.write_report(
+        path,
+        "Scores of <compact>",
+        [
+            report.Table("Scores", ["", "All"], [["a & b", "63.1"]], note="of 100"),
+            report.Text("Method", "1 < 2"),
+            report.Pictures("People", [report.photo(picture(), "left & right")]),
+            report.Text("Card", '{"a":\n 1}', preformatted=True),
+        ],
+    )
+
+    page = parse(path)
+    assert all(ref.startswith("data:image/") for ref in page.references)
+    assert page.tags.count("img") == 1 and len(page.references) == 1
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"url\(|@import|https?://", path.read_text(encoding="utf-8"))
+    text = "".join(page.text)
+    for shown in ("Scores of <compact>", "a & b", "63.1", "1 < 2", "left & right"):
+        assert shown in text
+    assert '{"a":\n 1}' in text
+    assert 'name="viewport"' in path.read_text(encoding="utf-8")
+
+
+def test_a_report_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
+
+    with pytest.raises(AttributeError):
+        report.write_report(path, "New", [report.Table("T", ["a"], [[1.5]])])
+
+    assert path.read_text() == "the old one"
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_pictures_keep_their_pixels(tmp_path):
+    found = report.photo(picture(value=200), "grey")
+
+    assert found.data[:2] == b"\xff\xd8"
+    np.testing.assert_allclose(images.decode(found.data), picture(value=200), atol=2)
+
+
+def test_compare_draws_truth_on_the_left_and_prediction_on_the_right():
+    joints = np.zeros((13, 3), np.float32)
+    head = BODY_13.names.index("head")
+    joints[head] = 0.25, 0.5, 1
+    keypoints = np.full((13, 2), 0.75, np.float32)
+    keypoints[head] = 0.75, 0.5
+    example = Example(1, 112.0, picture(0, size=64), joints, keypoints)
+
+    found = report.compare(example, BODY_13, ["im0001", "im0002"])
+
+    assert found.caption == "im0002: 112.0 px"
+    green = images.decode(found.data)[..., 1] > 128
+    rows, columns = np.nonzero(green[:, :64])
+    # A joint at u has its centre at u * 64 - 0.5; an unannotated one is not drawn.
+    np.testing.assert_allclose([columns.mean(), rows.mean()], [15.5, 31.5], atol=0.6)
+    rows, columns = np.nonzero(green[:, 68:])
+    np.testing.assert_allclose([columns.mean(), rows.mean()], [47.5, 31.5], atol=0.6)
+
+
+def sections(tmp_path, **options):
+    joints, keypoints = people()
+    scores = score(joints, keypoints, BODY_13)
+    return report.score_sections("compact", scores, BODY_13, **options)
+
+
+def test_score_sections_say_what_was_measured(tmp_path):
+    path = tmp_path / "report.html"
+
+    report.write_report(path, "T", sections(tmp_path, facts="Flip test on."))
+
+    text = " ".join(" ".join(parse(path).text).split())
+    assert "PCK@0.2 head wrist elbow shoulder hip knee ankle All px" in text
+    assert "torso length = distance from right shoulder to left hip" in text
+    assert "Flip test on." in text
+
+
+def test_score_sections_with_everything(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,loss,learning_rate,val_pck_all\n1,2.5,0.1,20\n2,1.5,0.1,30\n")
+
+    found = sections(tmp_path, card={"model": "compact"}, history=log)
+
+    titles = [section.title for section in found]
+    assert titles == [
+        "Scores",
+        "What the numbers mean",
+        "PCK curve",
+        "Training",
+        "Model card",
+    ]
+    for title in ("PCK curve", "Training"):
+        (plot,) = found[titles.index(title)].pictures
+        assert images.decode(plot.data).shape[1] > 800
+        assert images.decode(plot.data).std() > 5  # something is drawn
+
+
+@pytest.mark.parametrize(
+    "content", ["epoch,loss\n1,2\n", "epoch,loss,val_pck_all\n1,a,2\n", None]
+)
+def test_a_wrong_log_is_named(tmp_path, content):
+    log = tmp_path / "log.csv"
+    if content is not None:
+        log.write_text(content)
+
+    with pytest.raises(InputError, match=r"log\.csv must be a CSV file"):
+        report.plot_history(log)
