@@ -50,6 +50,7 @@ from kpose.shards import (
     PreparedData,
     Sample,
     frame,
+    load_arrays,
     parse,
     read_shard,
     serialize,
@@ -430,8 +431,7 @@ def _shard_is_finished(shard: Path) -> bool:
 
 
 def _load_sidecar(shard: Path) -> dict[str, NDArray[Any]]:
-    with np.load(_sidecar(shard)) as file:
-        return dict(file)
+    return load_arrays(_sidecar(shard))
 
 
 def _index(rows: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -103,8 +103,7 @@ class PreparedData:
         try:
             for shard in summary["shards"]:
                 _require_whole(folder / shard["file"], int(shard["bytes"]))
-            with np.load(folder / "index.npz") as file:
-                index = dict(file)
+            index = load_arrays(folder / "index.npz")
             if len(index["ids"]) != summary["persons"]:
                 raise InputError(
                     f"{folder / 'index.npz'} must have {summary['persons']} persons. "
@@ -139,6 +138,15 @@ class PreparedData:
                 f"{self.files[shard]} is damaged: wrong checksum of {self.ids[index]}"
             )
         return payload
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file.
+
+    numpy leaves the file open where it is damaged, so it is opened here.
+    """
+    with path.open("rb") as file, np.load(file) as arrays:
+        return dict(arrays)
 
 
 def _close(descriptors: list[int]) -> None:

@@ -1,0 +1,198 @@
+"""``kpose prepare`` from the command line, with good and bad input."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+from click.testing import CliRunner
+
+from kpose.examples import PreparedData
+from kpose_cli.main import main
+
+
+def write_set(root: Path, persons: int = 5, missing: tuple[int, ...] = ()) -> Path:
+    """An LSP folder; persons from 1001 on would be test persons."""
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(20, 80, (3, 14, persons))
+    joints[2] = 0
+    (root / "images").mkdir(parents=True)
+    scipy.io.savemat(root / "joints.mat", {"joints": joints})
+    for number in range(1, persons + 1):
+        if number not in missing:
+            noise = rng.integers(0, 256, (6, 6, 3), np.uint8)
+            path = root / "images" / f"im{number:04}.jpg"
+            cv2.imwrite(str(path), cv2.resize(noise, (100, 100)))
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["prepare", *map(str, arguments)])
+
+
+def test_prepare_writes_data_and_says_what_was_skipped(tmp_path):
+    root = write_set(tmp_path / "lsp", missing=(2,))
+
+    result = run("--data", f"lsp:{root}", "--out", tmp_path / "out", "--workers", 1)
+
+    assert result.exit_code == 0, result.output
+    assert "lsp: 4 train; skipped 1 missing_image\n" in result.stdout
+    assert f"4 persons of 5 labels in {tmp_path / 'out'}" in result.stdout
+    data = PreparedData.open(tmp_path / "out")
+    assert data.ids.tolist() == ["im0001", "im0003", "im0004", "im0005"]
+    assert (data.size, data.summary["codec"], data.summary["quality"]) == (
+        224,
+        "jpeg",
+        95,
+    )
+
+
+def test_options_reach_the_data(tmp_path):
+    root = write_set(tmp_path / "lsp")
+
+    result = run(
+        *("--data", f"lsp:{root}", "--out", tmp_path / "out", "--size", 64),
+        *("--codec", "png", "--workers", 1, "--strict", "--json"),
+    )
+
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary == json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert (summary["size"], summary["stored_side"]) == (64, 96)
+    assert (summary["codec"], summary["quality"], summary["strict"]) == (
+        "png",
+        None,
+        True,
+    )
+
+
+def test_test_persons_stay_out_unless_asked_for(tmp_path):
+    root = write_set(tmp_path / "lsp", 1003, missing=tuple(range(3, 1001)))
+    counts = {"": {"train": 2}, "@test": {"test": 3}, "@all": {"test": 3, "train": 2}}
+
+    for suffix, expected in counts.items():
+        out = tmp_path / f"out{suffix}"
+        result = run(
+            *("--data", f"lsp:{root}{suffix}", "--out", out),
+            *("--size", 32, "--workers", 1, "--json"),
+        )
+        summary = json.loads(result.stdout.splitlines()[-1])
+        assert summary["sources"][0]["persons"] == expected
+
+
+def test_check_reports_and_writes_nothing(tmp_path):
+    root = write_set(tmp_path / "lsp", missing=(2,))
+    broken = root / "images" / "im0004.jpg"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    before = sorted(tmp_path.rglob("*"))
+
+    result = run("--data", f"lsp:{root}", "--check", "--json")
+    text = run("--data", f"lsp:{root}", "--check")
+
+    assert (result.exit_code, text.exit_code) == (0, 0)
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["labels"] == 5
+    assert summary["persons"] == summary["images"] == 3
+    assert summary["missing_images"] == 1
+    assert summary["skipped"] == {"missing_image": 1, "unreadable_image": 1}
+    assert summary["joints"]["right_wrist"] == 3
+    assert text.stdout.splitlines()[-1] == (
+        "3 persons of 5 labels are usable, in 3 pictures; "
+        "skipped 1 missing_image, 1 unreadable_image"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "lsp:{lsp}"], "give --out DATA"),
+        (["--out", "{out}"], "--data"),
+        (["--data", "lsp:{none}", "--out", "{out}"], "there is nothing"),
+        (["--data", "lsp:{empty}", "--out", "{out}"], "expected a label file"),
+        (["--data", "lspet:{lsp}", "--out", "{out}"], "(14, 3, persons)"),
+        (["--data", "who:{lsp}", "--out", "{out}"], "NAME one of lsp"),
+        (["--data", "lsp:{lsp}@test", "--out", "{out}"], "Received: 5 train"),
+        (["--data", "lsp:{lsp}", "--out", "{out}", "--size", "30"], "multiple of 4"),
+        (["--data", "lsp:{lsp}", "--out", "{out}", "--quality", "0"], "--quality"),
+        (["--data", "lsp:{lsp}", "--out", "{out}", "--codec", "gif"], "--codec"),
+        (["--data", "lsp:{lsp}", "--out", "{lsp}"], "must be new or an empty folder"),
+        (["--data", "lsp:{lsp}", "--out", "{lsp}/joints.mat"], "but is a file"),
+        (
+            [
+                "--data",
+                "lsp:{lsp}",
+                "--data",
+                "lsp:{lsp}",
+                "--out",
+                "{out}",
+                "--strict",
+            ],
+            "duplicate_id",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(tmp_path, arguments, message):
+    root = write_set(tmp_path / "lsp")
+    (tmp_path / "empty").mkdir()
+    places = {
+        "lsp": root,
+        "none": tmp_path / "none",
+        "empty": tmp_path / "empty",
+        "out": tmp_path / "out",
+    }
+    before = sorted(tmp_path.rglob("*"))
+
+    result = run(*(argument.format(**places) for argument in arguments))
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda joints: np.nan, "non_finite_joint"),
+        (lambda joints: np.inf, "non_finite_joint"),
+        (lambda joints: 50.0, "box_without_area"),
+    ],
+    ids=["nan", "inf", "no area"],
+)
+def test_bad_labels_are_skipped_or_with_strict_refused(tmp_path, spoil, reason):
+    root = write_set(tmp_path / "lsp")
+    joints = scipy.io.loadmat(root / "joints.mat")["joints"]
+    joints[0, :, 2] = spoil(joints)
+    scipy.io.savemat(root / "joints.mat", {"joints": joints})
+    call = ("--data", f"lsp:{root}", "--out", tmp_path / "out", "--workers", 1)
+
+    strict = run(*call, "--strict")
+    assert strict.exit_code == 1
+    assert f"lsp im0003 ({root / 'images' / 'im0003.jpg'}): {reason}" in strict.stderr
+    assert not (tmp_path / "out").exists()
+
+    result = run(*call, "--json")
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["skipped"] == {"lsp": {reason: 1}}
+    assert summary["persons"] == 4
+
+
+def test_the_same_call_again_changes_nothing(tmp_path):
+    root = write_set(tmp_path / "lsp")
+    call = ("--data", f"lsp:{root}", "--out", tmp_path / "out", "--workers", 1)
+    first = run(*call, "--json")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
+
+    again = run(*call, "--json")
+
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "out").iterdir()} == before
+    other = run(*call, "--size", 192)
+    assert other.exit_code == 1
+    assert "has size 224, not 192" in other.stderr
