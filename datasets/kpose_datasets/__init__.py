@@ -12,21 +12,24 @@ from kpose.errors import InputError
 from kpose.examples import Source
 from kpose.joints import Skeleton
 from kpose.records import SPLITS, PersonRecord
-from kpose_datasets import lsp, lspet
+from kpose_datasets import lsp, lspet, synthetic
 
 READERS: dict[str, Callable[[Path], Iterator[PersonRecord]]] = {
     "lsp": lsp.read,
     "lspet": lspet.read,
+    "synthetic": synthetic.read,
 }
 
 LICENCES: dict[str, str] = {
     "lsp": lsp.LICENCE,
     "lspet": lspet.LICENCE,
+    "synthetic": synthetic.LICENCE,
 }
 
 SKELETONS: dict[str, Skeleton] = {
     "lsp": lsp.SKELETON,
     "lspet": lspet.SKELETON,
+    "synthetic": synthetic.SKELETON,
 }
 
 
