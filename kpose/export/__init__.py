@@ -1,0 +1,1 @@
+"""Exports that answer as the trained network does, or are not published."""
