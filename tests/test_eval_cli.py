@@ -1,0 +1,283 @@
+"""``kpose eval`` from the command line, and the persons it reads."""
+
+import json
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import scipy.io
+from click.testing import CliRunner
+
+import kpose_datasets
+from kpose import persons
+from kpose.joints import BODY_13, COCO_17
+from kpose.models import store
+from kpose.shards import PreparedData
+from kpose_cli.main import main
+
+SIZE = 32
+
+POSE = np.random.default_rng(8).uniform(0.2, 0.8, (17, 2)).round(3)
+
+
+@pytest.fixture(scope="module", name="model")
+def make_model(tmp_path_factory):
+    """A run folder with a network that answers ``POSE`` whatever it sees."""
+    run = tmp_path_factory.mktemp("models") / "constant"
+    return write_model(run, training={"data": [{"source": "lsp", "persons": 2}]})
+
+
+def write_model(run, skeleton=BODY_13, **card):
+    joints = len(skeleton)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = keras.layers.Dense(
+        2 * joints,
+        kernel_initializer="zeros",
+        bias_initializer=keras.initializers.Constant(POSE[:joints].ravel()),
+    )(keras.layers.GlobalAveragePooling2D()(image))
+    keypoints = keras.layers.Reshape((joints, 2), name="keypoints")(x)
+    card = {
+        "skeleton": skeleton.to_json(),
+        "size": SIZE,
+        "mean_pose": POSE[:joints].tolist(),
+        **card,
+    }
+    network = keras.Model(image, {"keypoints": keypoints})
+    store.save(network, card, run / "best.keras")
+    return run
+
+
+def write_set(root: Path, numbers, labels: int | None = None) -> Path:
+    """An LSP folder with these pictures; persons from 1001 on are test persons."""
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(10, 90, (3, 14, labels or max(numbers)))
+    joints[2] = 0
+    (root / "images").mkdir(parents=True)
+    scipy.io.savemat(root / "joints.mat", {"joints": joints})
+    for number in numbers:
+        noise = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        path = root / "images" / f"im{number:04}.jpg"
+        cv2.imwrite(str(path), cv2.resize(noise, (100, 100)))
+    return root
+
+
+@pytest.fixture(scope="module", name="root")
+def make_root(tmp_path_factory):
+    """Pictures of two train and three test persons of 1005; one cannot be read."""
+    root = write_set(
+        tmp_path_factory.mktemp("sets") / "lsp", (1, 2, 1001, 1002, 1003), labels=1005
+    )
+    (root / "images" / "im1004.jpg").write_bytes(b"no picture")
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["eval", *map(str, arguments)])
+
+
+def summary(*arguments):
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_set_is_read_directly_test_persons_first(model, root):
+    found = summary(model, "--data", f"lsp:{root}", "--no-flip-test")
+
+    assert found["evaluated"] == {"lsp test": 3}
+    assert found["persons"] == 3
+    assert found["skipped"] == {"missing_image": 1, "unreadable_image": 1}
+    assert found["flip_test"] is False and found["leak"] is None
+    assert "right shoulder to left hip" in found["definition"]
+    # The network answers the mean pose: the two rows are one.
+    assert 0 < found["pixel_error"] < 224
+    baseline = found["mean_pose"]
+    assert found["pixel_error"] == pytest.approx(baseline["pixel_error"], abs=2e-3)
+    assert found["pck@0.2"] == baseline["pck@0.2"]
+
+
+def test_the_table_has_the_rows_and_columns_of_table_5(model, root):
+    result = run(model, "--data", f"lsp:{root}")
+
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    header = "PCK@0.2 head wrist elbow shoulder hip knee ankle All px"
+    assert lines[0].split() == header.split()
+    assert lines[1].startswith("mean pose ") and lines[2].startswith("constant ")
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert "3 lsp test" in lines[3] and "1 unreadable_image" in lines[3]
+    assert "Flip test on" in lines[3]
+    assert lines[4].startswith("PCK@0.2: percentage of annotated keypoints")
+
+
+def test_the_flip_test_averages_the_constant_answer_with_its_mirror(model, root):
+    found = summary(model, "--data", f"lsp:{root}")
+
+    mirrored = POSE[list(BODY_13.swap)] * [-1, 1] + [1, 0]
+    averaged = (POSE[:13] + mirrored) / 2
+    source = kpose_datasets.read_source(f"lsp:{root}@test")
+    people = persons.labelled([source], BODY_13)
+    joints = np.concatenate([joints for _, joints in people.batches(SIZE)])
+    expected = 224 * np.linalg.norm(joints[..., :2] - averaged, axis=-1).mean()
+    assert found["pixel_error"] == pytest.approx(expected, abs=2e-3)
+    assert found["flip_test"] is True
+
+
+@pytest.mark.parametrize(
+    ("suffix", "split", "expected"),
+    [
+        ("", "train", {"lsp train": 2}),
+        ("@train", None, {"lsp train": 2}),
+        ("@train", "test", {"lsp train": 2}),
+        ("@all", None, {"lsp test": 3, "lsp train": 2}),
+        ("", "all", {"lsp test": 3, "lsp train": 2}),
+    ],
+)
+def test_splits_and_leaks(model, root, suffix, split, expected):
+    options = ["--split", split] if split else []
+
+    found = summary(model, "--data", f"lsp:{root}{suffix}", *options)
+
+    assert found["evaluated"] == expected
+    assert found["leak"] == "the model was trained or chosen on persons of lsp train"
+
+
+def test_test_persons_that_were_trained_on_are_a_leak():
+    card = {"training": {"data": [{"source": "lsp"}], "test_persons_trained_on": 3}}
+
+    assert persons.leak(card, [("lsp", "test")]).endswith("persons of lsp test")
+    assert persons.leak(card, [("lspet", "train")]) is None
+    assert persons.leak({}, [("lsp", "train")]) is None
+
+
+def prepare(root, out, size, split="all"):
+    arguments = ["--size", str(size), "--codec", "png", "--workers", "1"]
+    result = CliRunner().invoke(
+        main,
+        ["prepare", "--data", f"lsp:{root}@{split}", "--out", str(out), *arguments],
+    )
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_prepared_data_and_the_set_itself_give_the_same_crops(root, tmp_path):
+    data = PreparedData.open(prepare(root, tmp_path / "data", SIZE))
+    source = kpose_datasets.read_source(f"lsp:{root}@all")
+
+    stored = persons.prepared(data, "all")
+    direct = persons.labelled([source], BODY_13)
+
+    (pixels, joints), (other_pixels, other_joints) = (
+        [np.concatenate(arrays) for arrays in zip(*people.batches(SIZE), strict=True)]
+        for people in (stored, direct)
+    )
+    np.testing.assert_array_equal(pixels, other_pixels)
+    np.testing.assert_array_equal(joints, other_joints)
+    assert stored.names == direct.names
+    assert stored.names == ["im0001", "im0002", "im1001", "im1002", "im1003"]
+    assert stored.splits == direct.splits == {("lsp", "train"): 2, ("lsp", "test"): 3}
+
+
+def test_prepared_data_scores_like_the_set_itself(model, root, tmp_path):
+    direct = summary(model, "--data", f"lsp:{root}")
+
+    for size in (SIZE, 64):  # the network's own, and another
+        data = prepare(root, tmp_path / f"data{size}", size)
+        found = summary(model, data)
+        for key in ("pck@0.2", "pixel_error", "persons", "evaluated", "mean_pose"):
+            assert found[key] == direct[key]
+
+
+def test_without_test_persons_all_are_taken(model, root, tmp_path):
+    found = summary(model, prepare(root, tmp_path / "data", SIZE, split="train"))
+
+    assert found["evaluated"] == {"lsp train": 2}
+    assert found["leak"]
+
+
+def test_the_report_has_pictures_names_and_the_training(root, tmp_path):
+    model = write_model(tmp_path / "run", model="constant <1>")
+    (model / "log.csv").write_text("epoch,loss,val_pck_all\n1,2,10\n2,1,20\n")
+    out = tmp_path / "deep" / "report.html"
+
+    found = summary(model, "--data", f"lsp:{root}", "--report", out)
+
+    assert found["report"] == str(out)
+    page = out.read_text(encoding="utf-8")
+    assert page.count("<img") == page.count('src="data:image/') == 2 + 3
+    for shown in ("im1001: ", "im1002: ", "im1003: ", "2 epochs", "constant &lt;1&gt;"):
+        assert shown in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Missing argument 'MODEL'"),
+        (("{model}",), "give either DATA or --data"),
+        (("{model}", "{tmp}", "--data", "lsp:{root}"), "give either DATA or --data"),
+        (("{tmp}/none", "--data", "lsp:{root}"), "there is no"),
+        (("{tmp}", "--data", "lsp:{root}"), "best.keras"),
+        (("{model}", "{tmp}/none"), "must be a folder of `kpose prepare`"),
+        (("{model}", "--data", "lsp:{tmp}/none"), "there is nothing"),
+        (("{model}", "--data", "flickr:{root}"), "NAME one of lsp"),
+        (("{model}", "--data", "lsp:{root}@val"), "persons of split val"),
+        (("{model}", "--data", "lsp:{root}", "--split", "val"), "of split val"),
+        (("{model}", "--data", "lsp:{root}", "--report", "{tmp}"), "is a directory"),
+    ],
+    ids=[
+        "nothing",
+        "no data",
+        "two data",
+        "no model",
+        "folder without a model",
+        "no folder",
+        "no set",
+        "unknown set",
+        "named split",
+        "split",
+        "report is a folder",
+    ],
+)
+def test_bad_calls_are_one_line(model, root, tmp_path, arguments, message):
+    names = {"model": model, "root": root, "tmp": tmp_path}
+
+    result = run(*(argument.format(**names) for argument in arguments))
+
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prepared_folder_without_the_split_is_refused(model, root, tmp_path):
+    data = prepare(root, tmp_path / "data", SIZE, split="train")
+
+    result = run(model, data, "--split", "val", "--report", tmp_path / "report.html")
+
+    assert result.exit_code == 1
+    assert "must have persons of split val. Received: train" in result.stderr
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_data_of_another_skeleton_is_refused(root, tmp_path):
+    model = write_model(tmp_path / "coco", COCO_17)
+
+    result = run(model, "--data", f"lsp:{root}")
+
+    assert result.exit_code == 1
+    assert "must have the joints of" in result.stderr
+    assert "nose" in result.stderr and "Received: head" in result.stderr
+
+
+def test_a_set_without_readable_pictures_is_refused(model, tmp_path):
+    root = write_set(tmp_path / "lsp", (1, 2, 3))
+    for path in (root / "images").iterdir():
+        path.write_bytes(b"")
+
+    result = run(model, "--data", f"lsp:{root}")
+
+    assert result.exit_code == 1
+    assert "3 unreadable_image" in result.stderr
