@@ -1,0 +1,231 @@
+"""Pixels: decode once for training and serving, and cut crops.
+
+Everything that leaves this module is RGB uint8 ``(height, width, 3)``; OpenCV's BGR
+stays inside.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from kpose.errors import InputError
+from kpose.geometry import SquareCrop
+from kpose.records import ImageRef
+
+CROP_SIZE = 224
+"""Side of the network's crop in the paper (section 3.2), pixels."""
+
+SURROUNDINGS = 1.5
+"""A stored crop is this many times as wide as the crop that a network sees, so that
+rotation and shrinking bring in real surroundings instead of black borders."""
+
+MAX_PIXELS = 64_000_000
+"""Pictures with more pixels are refused before they are decoded."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What ``decode`` takes, by Pillow's names."""
+
+Image = NDArray[np.uint8]
+
+
+def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
+    """Return the picture in ``data`` as ``(height, width, 3)`` RGB uint8.
+
+    EXIF orientation is applied; grey, 16-bit, CMYK and transparent pictures come out
+    as 8-bit RGB, without the alpha channel.
+
+    Args:
+        data: The bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame) file.
+        name: What an error calls the picture.
+        max_pixels: The most pixels that are decoded, read from the header.
+
+    Raises:
+        InputError: If the bytes are not a whole picture, or it has too many pixels.
+    """
+    try:
+        # Pillow warns where it refuses later, or where OpenCV does.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as header:
+                width, height = header.size
+    except PIL.Image.DecompressionBombError:
+        raise InputError(
+            f"{name} must have at most {max_pixels} pixels, but has far more"
+        ) from None
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(
+            f"{name} must be a picture, but its {len(data)} bytes are none"
+        ) from None
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name} must have at most {max_pixels} pixels, but has {width} x {height}"
+        )
+    # A file cut short gives None (docs/decisions.md), not a half grey picture.
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise InputError(
+            f"{name} must be a whole picture, but it is cut short or damaged"
+        )
+    return np.asarray(pixels, np.uint8)
+
+
+def read(ref: ImageRef, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return the pixels of ``ref`` as ``(height, width, 3)`` RGB uint8, un-mirrored.
+
+    Raises:
+        InputError: If the file is missing, is no picture or video, or has no such
+            frame.
+    """
+    if ref.frame is not None:
+        image = _read_frame(ref.path, ref.frame)
+    else:
+        try:
+            data = ref.path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{ref.path} must be a readable picture: {error.strerror}"
+            ) from None
+        image = decode(data, str(ref.path), max_pixels)
+    return np.ascontiguousarray(image[:, ::-1]) if ref.mirrored else image
+
+
+def _read_frame(path: Path, index: int) -> Image:
+    """Decode from the start: seeking lands on the wrong frame in many containers."""
+    video = cv2.VideoCapture(str(path))
+    try:
+        for _ in range(index):
+            if not video.grab():
+                break
+        good, pixels = video.read()
+    finally:
+        video.release()
+    if not good:
+        raise InputError(f"{path} must be a video with a frame {index}, but has none")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def encode(image: Image, codec: str, quality: int) -> bytes:
+    """Return ``image`` (RGB uint8) as the bytes of a ``"jpeg"`` or ``"png"`` file.
+
+    Args:
+        image: ``(height, width, 3)`` RGB uint8.
+        codec: ``"jpeg"`` or ``"png"`` (lossless).
+        quality: 1 to 100 for JPEG; PNG ignores it.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if codec == "jpeg" else []
+    good, data = cv2.imencode(
+        ".jpg" if codec == "jpeg" else ".png",
+        cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
+        options,
+    )
+    if not good:
+        raise InputError(f"a picture of shape {image.shape} cannot be encoded")
+    return data.tobytes()
+
+
+def crop(image: Image, square: SquareCrop, size: int = CROP_SIZE) -> Image:
+    """Cut ``square`` out of ``image`` and resample it to ``size``, zero outside.
+
+    It is the central slice of ``crop_with_surroundings``, so that what training reads
+    from a shard and what prediction cuts from a picture are equal to the bit.
+
+    Args:
+        image: ``(height, width, 3)`` RGB uint8.
+        square: The area; may leave the image on any side.
+        size: Side of the result in pixels, a multiple of 4.
+
+    Returns:
+        ``(size, size, 3)`` RGB uint8. A joint at crop unit u has its centre at pixel
+        ``u * size - 0.5``.
+    """
+    return central_slice(crop_with_surroundings(image, square, size), size)
+
+
+def central_slice(stored: Image, size: int) -> Image:
+    """Return the central ``size`` pixels of a ``(..., side, side, 3)`` stored crop."""
+    margin = (stored.shape[-2] - size) // 2
+    return stored[..., margin : margin + size, margin : margin + size, :]
+
+
+def crop_with_surroundings(
+    image: Image, square: SquareCrop, size: int = CROP_SIZE
+) -> Image:
+    """Cut ``square`` x 1.5 on the sampling grid of its ``size`` crop, zero outside.
+
+    Bilinear (paper section 3.2: zero padding). Where the square shrinks by more than 2,
+    the picture is first reduced by the integer factor floor(side / size) with an area
+    mean over blocks that start at its top left corner, zero-padded to whole blocks.
+
+    Args:
+        image: ``(height, width, 3)`` RGB uint8.
+        square: The area of the inner crop; may leave the image on any side.
+        size: Side of the inner crop in pixels, a multiple of 4.
+
+    Returns:
+        ``(1.5 * size, 1.5 * size, 3)`` RGB uint8.
+
+    Raises:
+        InputError: If ``size`` is no multiple of 4, or the square is so large that the
+            whole image is less than a pixel of the crop.
+    """
+    if size % 4 or size < 4:
+        raise InputError(f"a crop size must be a multiple of 4. Received: {size}")
+    factor = int(square.side // size) if square.side > 2 * size else 1
+    if factor > max(image.shape[:2]):
+        raise InputError(
+            f"a square of side {square.side:.0f} must not make a picture of "
+            f"{image.shape[1]} x {image.shape[0]} smaller than a pixel of its crop"
+        )
+    outer = square.expanded(SURROUNDINGS)
+    part, left, top = _part(image, outer, factor)
+    x0, y0 = (outer.x0 - left) / factor, (outer.y0 - top) / factor
+    step, side = square.side / size / factor, round(size * SURROUNDINGS)
+    if 2 * step < 1:
+        # warpAffine rounds source positions to 1/32 pixel. That is up to 1/64 pixel of
+        # bias, which an enlargement by 2 turns into 0.03 pixels of the crop and one by
+        # 20 into 0.3: the joints would no longer lie where the transform says.
+        rows = _interpolated(part.astype(np.float32), y0, step, side)
+        columns = _interpolated(rows.transpose(1, 0, 2), x0, step, side)
+        return np.rint(columns.transpose(1, 0, 2)).astype(np.uint8)
+    # Output pixel i samples the image at x0 + (i + 0.5) * step - 0.5.
+    grid = np.array(
+        [[step, 0, x0 + step / 2 - 0.5], [0, step, y0 + step / 2 - 0.5]], np.float64
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(part, grid, (side, side), flags=flags), np.uint8)
+
+
+def _part(image: Image, outer: SquareCrop, factor: int) -> tuple[Image, int, int]:
+    """Return what ``outer`` needs of the image, reduced, and its left and top edge."""
+    height, width = image.shape[:2]
+    left = int(np.clip(outer.x0 // factor - 1, 0, (width - 1) // factor)) * factor
+    top = int(np.clip(outer.y0 // factor - 1, 0, (height - 1) // factor)) * factor
+    right = max(int((outer.x0 + outer.side) // factor + 2) * factor, left + 1)
+    bottom = max(int((outer.y0 + outer.side) // factor + 2) * factor, top + 1)
+    part = image[top:bottom, left:right]
+    if factor == 1:
+        return part, left, top
+    whole = np.pad(
+        part, ((0, -part.shape[0] % factor), (0, -part.shape[1] % factor), (0, 0))
+    )
+    small = (whole.shape[1] // factor, whole.shape[0] // factor)
+    reduced = cv2.resize(whole, small, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.uint8), left, top
+
+
+def _interpolated(
+    rows: NDArray[np.float32], start: float, step: float, count: int
+) -> NDArray[np.float32]:
+    """Sample ``(n, m, 3)`` rows at start + (i + 0.5) * step - 0.5, zero outside."""
+    at = start + (np.arange(count) + 0.5) * step - 0.5
+    before = np.floor(at).astype(np.intp)
+    share = (at - before).astype(np.float32)[:, None, None]
+    padded = np.pad(rows, ((1, 1), (0, 0), (0, 0)))
+    low = padded[np.clip(before + 1, 0, len(rows) + 1)]
+    high = padded[np.clip(before + 2, 0, len(rows) + 1)]
+    return np.asarray(low + (high - low) * share, np.float32)

@@ -1,0 +1,676 @@
+"""Training: one loop over ``tf.distribute``, that a kill at any moment does not harm.
+
+Everything that happens in a step is a function of (config, data, step): the batch, its
+augmentation and the learning rate. A resumed training therefore needs only what
+``resume.npz`` holds: weights, optimiser, running average, and how far it got.
+
+A run folder holds ``config.toml`` (resolved), ``versions.json``, ``log.csv``,
+``tensorboard/``, ``best.keras`` (best validation score), ``last.keras`` and
+``resume.npz``.
+"""
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import json
+import platform
+import resource
+import shlex
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+import kpose
+from kpose import losses, metrics, models, pipeline
+from kpose.config import Config, Training
+from kpose.errors import InputError
+from kpose.files import atomic_file, read_json, sha256, write_json, write_text
+from kpose.models import store
+from kpose.shards import PreparedData
+
+SAVE_SECONDS = 120.0
+"""Longest time between two resumable states, so that a kill costs minutes."""
+
+REPORT_SECONDS = 30.0
+"""Time between two lines about an epoch that is still running."""
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class State:
+    """How far a training got: the part of ``resume.npz`` that is not an array.
+
+    Args:
+        epoch: Epochs finished.
+        step: Steps done in the unfinished epoch.
+        loss_sum: Sum of the losses of those steps.
+        seconds: Time spent in those steps.
+        best: Best validation PCK so far, -1 before the first.
+        best_epoch: The epoch, 1-based, that had it.
+        history: One row per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+
+def train(
+    data_folder: Path,
+    config: Config,
+    run: Path,
+    *,
+    init: str = "none",
+    resume: bool = False,
+    allow_test: bool = False,
+    deterministic: bool = False,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Train a network and leave its checkpoints in ``run``.
+
+    Args:
+        data_folder: A folder that ``kpose prepare`` wrote.
+        config: The recipe.
+        run: The run folder; new, or of the same training with ``resume``.
+        init: ``"none"``, ``"imagenet"`` (Keras downloads the backbone), a
+            ``.weights.h5`` file for the backbone, or a trained kpose model.
+        resume: Whether to go on where the run in ``run`` stopped.
+        allow_test: Whether persons of a test split may be trained on.
+        deterministic: Whether TensorFlow uses its deterministic, slower, kernels.
+        report: Called with one line of text now and then.
+
+    Returns:
+        The summary: best score and epoch, epochs, persons, seconds, paths.
+
+    Raises:
+        InputError: If the data, the config, ``init`` and ``run`` do not go together.
+    """
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    started = time.monotonic()
+    data = PreparedData.open(data_folder)
+    train_ids, val_ids = split(data, config.training, allow_test)
+    strategy = _strategy()
+    with strategy.scope():
+        trainer = Trainer(data, train_ids, val_ids, config, init, strategy)
+        config = trainer.config
+        identity = _identity(data, config, init, allow_test)
+        state = _prepare_run(run, config, identity, resume)
+        if resume:
+            trainer.restore(run / "resume.npz", state)
+    report(
+        f"{len(train_ids)} persons to train on, {len(val_ids)} to validate on, "
+        f"{trainer.steps} steps per epoch, {trainer.network.count_params():,} weights"
+    )
+    writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+    with writer.as_default():
+        while state.epoch < config.training.epochs and not _patience_over(
+            state, config
+        ):
+            trainer.epoch(state, run, report)
+            row = _finish_epoch(trainer, state, run, init)
+            report(_line(row, config, state))
+    return {
+        "run": str(run),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "pck@0.2": round(state.best, 2),
+        "train_persons": len(train_ids),
+        "validation_persons": len(val_ids),
+        "seconds": round(sum(row["seconds"] for row in state.history), 1),
+        "seconds_this_call": round(time.monotonic() - started, 1),
+    }
+
+
+def dry_run(
+    data_folder: Path, config: Config, *, init: str = "none", allow_test: bool = False
+) -> dict[str, Any]:
+    """Run three real steps and one validation batch, and say what a training takes.
+
+    Returns:
+        Persons, steps, measured seconds per step and in total (without validation),
+        weights, and the peak memory of the process in megabytes.
+    """
+    data = PreparedData.open(data_folder)
+    train_ids, val_ids = split(data, config.training, allow_test)
+    strategy = _strategy()
+    with strategy.scope():
+        trainer = Trainer(data, train_ids, val_ids, config, init, strategy)
+    batches = trainer.batches(0, 0)
+    trainer.step(*next(batches))  # traces the graph
+    trials = min(3, trainer.steps)
+    started = time.monotonic()
+    for _ in range(trials):
+        trainer.step(*next(batches, None) or next(trainer.batches(0, 0)))
+    seconds = (time.monotonic() - started) / trials
+    total_steps = trainer.steps * trainer.config.training.epochs
+    # Linux counts kilobytes, macOS bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {
+        "train_persons": len(train_ids),
+        "validation_persons": len(val_ids),
+        "steps_per_epoch": trainer.steps,
+        "steps": total_steps,
+        "seconds_per_step": round(seconds, 3),
+        "hours": round(total_steps * seconds / 3600, 3),
+        "weights": trainer.network.count_params(),
+        "peak_memory_mb": round(peak),
+    }
+
+
+def split(
+    data: PreparedData, training: Training, allow_test: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices to train on and to validate on.
+
+    The set's own validation split where it has one; else ``validation_persons`` fully
+    annotated persons are drawn (paper section 3.3), by group, and nobody of their
+    groups is trained on.
+
+    Raises:
+        InputError: If there are test persons and they are not allowed, or nobody is
+            left to train or to validate on.
+    """
+    everyone = np.arange(len(data.split))
+    test = int((data.split == "test").sum())
+    if test and not allow_test:
+        raise InputError(
+            f"{data.folder} must hold no test persons to train on, but has {test}: "
+            "prepare it without them, or give --allow-test"
+        )
+    val = data.split == "val"
+    if not val.any():
+        full = everyone[data.annotated == len(data.skeleton)]
+        # Sorted names, not file order, so that preparing in another order keeps them.
+        keys = np.char.add(np.char.add(data.source, "/"), data.group)
+        groups = np.unique(keys[full])
+        generator = np.random.Generator(np.random.Philox(key=training.seed))
+        held_out, persons = [], 0
+        for group in generator.permutation(groups):
+            if persons >= training.validation_persons:
+                break
+            held_out.append(group)
+            persons += int((keys[full] == group).sum())
+        in_group = np.isin(keys, held_out)
+        val = in_group & (data.annotated == len(data.skeleton))
+        train_mask = ~in_group
+    else:
+        train_mask = ~val
+    if not val.any() or not train_mask.any():
+        raise InputError(
+            f"{data.folder} must hold persons to train on and fully annotated ones to "
+            f"validate on. Received: {int(train_mask.sum())} and {int(val.sum())}"
+        )
+    return everyone[train_mask], everyone[val]
+
+
+class Trainer:
+    """The network, its optimiser and running average, and the compiled step."""
+
+    def __init__(
+        self,
+        data: PreparedData,
+        train_ids: NDArray[np.int64],
+        val_ids: NDArray[np.int64],
+        config: Config,
+        init: str,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        """Build everything under the scope of ``strategy``."""
+        self.data, self.train_ids, self.val_ids = data, train_ids, val_ids
+        self.strategy = strategy
+        keras.utils.set_random_seed(config.training.seed)
+        self.network, model, self.initial = _initial_network(data, config, init)
+        self.config = config = dataclasses.replace(config, model=model)
+        self.size = int(self.network.input_shape[1])
+        self.batch = min(config.training.batch, len(train_ids))
+        self.steps = len(train_ids) // self.batch
+        self.schedule = Schedule(config.training, self.steps)
+        self.optimizer = _optimizer(config.training, self.schedule)
+        self.optimizer.build(self.network.trainable_variables)
+        self.simcc = "logits" in self.network.output
+        self.loss: keras.losses.Loss = (
+            losses.SimCCLoss(sigma=config.training.sigma)
+            if self.simcc
+            else losses.MaskedEuclidean()
+        )
+        floats = [v for v in self.network.variables if "float" in v.dtype]
+        self.averaged = floats if config.training.ema else []
+        self.average = [
+            tf.Variable(v.value, trainable=False, dtype=v.dtype) for v in self.averaged
+        ]
+        self._step = tf.function(self._distributed_step, reduce_retracing=True)
+        self._predict = tf.function(
+            lambda images: self.network(images, training=False)["keypoints"],
+            reduce_retracing=True,
+        )
+
+    def batches(self, epoch: int, first_step: int) -> Any:
+        """Return an iterator over the epoch's batches from ``first_step`` on."""
+        return iter(
+            self.strategy.experimental_distribute_dataset(
+                pipeline.training_batches(
+                    self.data,
+                    self.train_ids,
+                    self.config.augmentation,
+                    size=self.size,
+                    batch=self.batch,
+                    seed=self.config.training.seed,
+                    epoch=epoch,
+                    first_step=first_step,
+                )
+            )
+        )
+
+    def step(self, images: Any, joints: Any) -> float:
+        """Train on one global batch and return its loss."""
+        return float(self._step(images, joints))
+
+    def epoch(self, state: State, run: Path, report: Report) -> None:
+        """Train the rest of the epoch that ``state`` is in."""
+        started = saved = said = time.monotonic()
+        before = state.seconds
+        for images, joints in self.batches(state.epoch, state.step):
+            loss = self.step(images, joints)
+            state.step += 1
+            state.loss_sum += loss
+            now = time.monotonic()
+            state.seconds = before + now - started
+            if not np.isfinite(loss):
+                raise InputError(
+                    f"the loss became {loss} in epoch {state.epoch + 1}, step "
+                    f"{state.step}: lower training.learning_rate "
+                    f"({self.config.training.learning_rate})"
+                )
+            if now - said > REPORT_SECONDS:
+                report(
+                    f"epoch {state.epoch + 1}/{self.config.training.epochs}, step "
+                    f"{state.step}/{self.steps}: mean loss "
+                    f"{state.loss_sum / state.step:.5g}, "
+                    f"{state.seconds / state.step:.2f} s per step"
+                )
+                said = now
+            if now - saved > SAVE_SECONDS and state.step < self.steps:
+                self.save(run / "resume.npz", state)
+                saved = time.monotonic()
+
+    def validate(self) -> dict[str, float]:
+        """Score the network on the validation persons, one pass, no flip test."""
+        joints, keypoints = [], []
+        for images, truth in pipeline.samples(self.data, self.val_ids, self.size):
+            joints.append(truth)
+            keypoints.append(self._predict(tf.constant(images, tf.float32)).numpy())
+        truth, predicted = np.concatenate(joints), np.concatenate(keypoints)
+        skeleton = self.data.skeleton
+        pck = metrics.pck_by_group(truth, predicted, skeleton.torso, skeleton.groups)
+        error = metrics.PixelError()
+        error.update_state(truth, predicted)
+        scores = {f"val_pck_{name}": value for name, value in pck.items()}
+        return {**scores, "val_pixel_error": float(error.result())}
+
+    def with_average(self) -> Any:
+        """Return a context in which the network has the averaged weights."""
+        return _Swapped(self.averaged, self.average)
+
+    def save(self, path: Path, state: State) -> None:
+        """Write everything that ``restore`` needs, whole or not at all."""
+        arrays = {name: np.asarray(v) for name, v in self._variables().items()}
+        state_text = np.array(json.dumps(dataclasses.asdict(state)))
+        with atomic_file(path) as beside, beside.open("wb") as file:
+            np.savez(file, allow_pickle=False, state=state_text, **arrays)
+
+    def restore(self, path: Path, state: State) -> None:
+        """Read what ``save`` wrote into the network, the optimiser and ``state``.
+
+        Raises:
+            InputError: If the file is damaged or of another network.
+        """
+        try:
+            with np.load(path) as arrays:
+                loaded = {name: arrays[name] for name in arrays.files}
+        except FileNotFoundError:
+            return  # killed before the first state was written
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise InputError(f"{path} must be a whole checkpoint: {error}") from None
+        saved = json.loads(str(loaded.pop("state")))
+        variables = self._variables()
+        wrong = [
+            name
+            for name in variables.keys() | loaded.keys()
+            if name not in variables
+            or name not in loaded
+            or tuple(variables[name].shape) != loaded[name].shape
+        ]
+        if wrong:
+            raise InputError(
+                f"{path} must be a checkpoint of this network, but {len(wrong)} of "
+                f"{len(variables)} arrays differ, {sorted(wrong)[0]} for one"
+            )
+        for name, variable in variables.items():
+            variable.assign(loaded[name])
+        for key, value in saved.items():
+            setattr(state, key, value)
+
+    def _variables(self) -> dict[str, Any]:
+        named = {f"network/{i}": v for i, v in enumerate(self.network.variables)}
+        named |= {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
+        return named | {f"average/{i}": v for i, v in enumerate(self.average)}
+
+    def _distributed_step(self, images: Any, joints: Any) -> Any:
+        partial = self.strategy.run(self._replica_step, args=(images, joints))
+        decay = self.config.training.ema
+        if decay:
+            # Early on the average is over fewer steps, so that it forgets the start.
+            done = ops.cast(self.optimizer.iterations, "float32")
+            keep = ops.minimum(decay, (1 + done) / (10 + done))
+            for average, variable in zip(self.average, self.averaged, strict=True):
+                average.assign_add((1 - keep) * (variable.value - average))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, partial, axis=None)
+
+    def _replica_step(self, images: Any, joints: Any) -> Any:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self.network(images, training=True)
+            predicted = outputs["logits" if self.simcc else "keypoints"]
+            # The mean over the global batch, whatever part of it this replica has.
+            loss = ops.sum(self.loss.call(joints, predicted)) / self.batch
+        gradients = tape.gradient(loss, variables)
+        if self.config.training.optimizer == "sgd":
+            gradients = self._caffe(gradients, variables)
+        self.optimizer.apply(gradients, variables)
+        return loss
+
+    def _caffe(self, gradients: list[Any], variables: list[Any]) -> list[Any]:
+        """Add Caffe's decay of kernels and its double rate for biases (reading 19)."""
+        decay = self.config.training.weight_decay / self.strategy.num_replicas_in_sync
+        return [
+            2 * gradient
+            if _is_bias(v)
+            else gradient + decay * v
+            if _decays(v)
+            else gradient
+            for gradient, v in zip(gradients, variables, strict=True)
+        ]
+
+
+class _Swapped:
+    """Exchange the values of two lists of variables, and back on leaving."""
+
+    def __init__(self, variables: list[Any], others: list[Any]) -> None:
+        self.variables, self.others = variables, others
+
+    def __enter__(self) -> None:
+        self.kept = [np.asarray(v) for v in self.variables]
+        for variable, other in zip(self.variables, self.others, strict=True):
+            variable.assign(other)
+
+    def __exit__(self, *error: object) -> None:
+        for variable, value in zip(self.variables, self.kept, strict=True):
+            variable.assign(value)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate as a function of the step, see ``config.Training``."""
+
+    def __init__(self, training: Training, steps_per_epoch: int) -> None:
+        """Set up the curve for a training of that many steps per epoch."""
+        self.training = training
+        self.total = max(training.epochs * steps_per_epoch, 1)
+        self.warmup = training.warmup_epochs * steps_per_epoch
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate at ``step``, 0-based."""
+        t = self.training
+        step = ops.cast(step, "float32")
+        if t.schedule == "cosine":
+            done = ops.clip(
+                (step - self.warmup) / max(self.total - self.warmup, 1), 0.0, 1.0
+            )
+            factor = 0.5 * (1 + ops.cos(np.pi * done))
+        elif t.schedule == "steps":
+            # The paper names no schedule; Caffe's habit near the end (reading 19).
+            factor = 1.0 - 0.9 * ops.cast(step >= 0.7 * self.total, "float32")
+            factor = factor - 0.09 * ops.cast(step >= 0.8 * self.total, "float32")
+        else:
+            factor = ops.ones_like(step)
+        if self.warmup:
+            factor = ops.minimum(factor, (step + 1) / self.warmup)
+        return t.learning_rate * factor
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the recipe: the schedule itself is never loaded from a file."""
+        return dataclasses.asdict(self.training)
+
+
+def _strategy() -> tf.distribute.Strategy:
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _is_bias(variable: Any) -> bool:
+    return variable.path.rsplit("/", 1)[-1] in ("bias", "beta")
+
+
+def _decays(variable: Any) -> bool:
+    return "kernel" in variable.path.rsplit("/", 1)[-1]
+
+
+def _optimizer(training: Training, schedule: Schedule) -> keras.optimizers.Optimizer:
+    if training.optimizer == "sgd":
+        return keras.optimizers.SGD(schedule, momentum=0.9)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _initial_network(
+    data: PreparedData, config: Config, init: str
+) -> tuple[keras.Model, dict[str, Any], dict[str, Any]]:
+    """Return the network to start from, its [model] table, and where it comes from."""
+    model = dict(config.model)
+    backbone = init == "imagenet" or init.endswith(".weights.h5")
+    if init != "none" and not backbone:
+        return _trained_network(data, model, init)
+    if not model:
+        raise InputError(
+            "a recipe without [model] takes the network of --init MODEL. "
+            f"Received: --init {init}"
+        )
+    options = {key: value for key, value in model.items() if key != "name"}
+    if backbone:
+        if model["name"] != "compact":
+            raise InputError(
+                f"--init {init} is for the backbone of compact, but the recipe has the "
+                f"model {model['name']!r}"
+            )
+        if init != "imagenet" and not Path(init).is_file():
+            raise InputError(f"expected backbone weights at {init}: there is no file")
+        options["backbone_weights"] = init
+    network = models.build(model["name"], skeleton=data.skeleton, **options)
+    source = {"kind": init if not init.endswith(".h5") else "file"}
+    if init.endswith(".h5"):
+        source |= {"file": Path(init).name, "sha256": sha256(Path(init))}
+    return network, model, source
+
+
+def _trained_network(
+    data: PreparedData, model: dict[str, Any], init: str
+) -> tuple[keras.Model, dict[str, Any], dict[str, Any]]:
+    network, card = store.load(store.resolve(init))
+    if model and model != card["model"]:
+        raise InputError(
+            f"--init {init} must be the model of the recipe, {_short(model)}, but is "
+            f"{_short(card['model'])}"
+        )
+    if card["skeleton"] != data.skeleton.to_json():
+        raise InputError(
+            f"--init {init} must have the joints of {data.folder}, "
+            f"{', '.join(data.skeleton.names)}, but has "
+            f"{', '.join(card['skeleton']['joints'])}"
+        )
+    source = {"kind": "kpose", "sha256": card["sha256"]}
+    return network, card["model"], source | {"training": card.get("training", {})}
+
+
+def _short(model: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in model.items())
+
+
+def _identity(
+    data: PreparedData, config: Config, init: str, allow_test: bool
+) -> dict[str, Any]:
+    """Return what must be equal for a run to be the same run."""
+    return {
+        "data": data.fingerprint,
+        "config": config.to_json(),
+        "init": init,
+        "allow_test": allow_test,
+    }
+
+
+def _prepare_run(
+    run: Path, config: Config, identity: dict[str, Any], resume: bool
+) -> State:
+    """Make the run folder, or check that it is this run's."""
+    if resume:
+        stored = read_json(run / "run.json")
+        for key, value in identity.items():
+            if stored.get(key) != value:
+                raise InputError(
+                    f"--resume needs the {key} that {run} was started with: expected "
+                    f"{stored.get(key)!s:.120}, got {value!s:.120}"
+                )
+        return State()
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(
+            f"{run} must be new or an empty folder, but it has content (--resume goes "
+            "on with a run)"
+        )
+    write_text(run / "config.toml", config.to_toml())
+    write_json(run / "versions.json", versions())
+    write_json(run / "run.json", identity)
+    return State()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    packages = ("tensorflow", "keras", "numpy", "opencv-python")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "kpose": kpose.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        **found,
+    }
+
+
+def _finish_epoch(
+    trainer: Trainer, state: State, run: Path, init: str
+) -> dict[str, float]:
+    """Validate, log, keep the network and the resumable state."""
+    row: dict[str, float] = {
+        "epoch": state.epoch + 1,
+        "loss": state.loss_sum / trainer.steps,
+        "learning_rate": float(trainer.schedule(trainer.optimizer.iterations - 1)),
+        "seconds": round(state.seconds, 2),
+    }
+    with trainer.with_average():
+        row |= trainer.validate()
+        card = _card(trainer, state, row, init)
+        if row["val_pck_all"] > state.best:
+            state.best, state.best_epoch = row["val_pck_all"], state.epoch + 1
+            store.save(trainer.network, card, run / "best.keras")
+        store.save(trainer.network, card, run / "last.keras")
+    state.history.append(row)
+    state.epoch, state.step, state.loss_sum, state.seconds = (
+        state.epoch + 1,
+        0,
+        0.0,
+        0.0,
+    )
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(row))
+    table.writeheader()
+    table.writerows(state.history)
+    write_text(run / "log.csv", text.getvalue())
+    for name, value in row.items():
+        tf.summary.scalar(name, value, step=state.epoch)
+    # Last: were it first, a kill in between would lose the files of this epoch.
+    trainer.save(run / "resume.npz", state)
+    return row
+
+
+def _card(
+    trainer: Trainer, state: State, row: dict[str, float], init: str
+) -> dict[str, Any]:
+    """Return the card of the network as it is (docs: every artefact carries one)."""
+    data, config = trainer.data, trainer.config
+    sources, counts = np.unique(data.source[trainer.train_ids], return_counts=True)
+    licences = {source["name"]: source["licence"] for source in data.sources}
+    leaking = int((data.split[trainer.train_ids] == "test").sum())
+    rescaling = trainer.network.get_layer("normalise")
+    return {
+        "model": config.model,
+        "head": "simcc" if trainer.simcc else "regression",
+        "size": trainer.size,
+        "skeleton": data.skeleton.to_json(),
+        "input": {
+            "order": "RGB",
+            "range": [0, 255],
+            "normalisation": "in the network: x * scale + offset",
+            "scale": rescaling.scale,
+            "offset": rescaling.offset,
+        },
+        "mean_pose": np.asarray(data.mean_pose).round(5).tolist(),
+        "training": {
+            "data": [
+                {"source": str(name), "persons": int(n), "licence": licences[str(name)]}
+                for name, n in zip(sources, counts, strict=True)
+            ],
+            "test_persons_trained_on": leaking,
+            "initial_weights": trainer.initial,
+            "config": config.to_json(),
+            "epochs": state.epoch + 1,
+            "command": shlex.join(["kpose", *sys.argv[1:]]),
+            "versions": versions(),
+        },
+        "scores": {
+            "validation": {
+                "persons": len(trainer.val_ids),
+                "pck@0.2": round(row["val_pck_all"], 2),
+                "pixel_error": round(row["val_pixel_error"], 3),
+            }
+        },
+    }
+
+
+def _patience_over(state: State, config: Config) -> bool:
+    patience = config.training.patience
+    return bool(patience) and state.epoch - state.best_epoch >= patience
+
+
+def _line(row: dict[str, float], config: Config, state: State) -> str:
+    best = " (best)" if state.best_epoch == state.epoch else ""
+    return (
+        f"epoch {state.epoch}/{config.training.epochs}: loss {row['loss']:.5g}, "
+        f"validation PCK@0.2 {row['val_pck_all']:.1f} %{best}, "
+        f"{row['val_pixel_error']:.1f} px, {row['seconds']:.0f} s"
+    )

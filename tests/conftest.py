@@ -1,0 +1,91 @@
+"""Fixtures that several test files share."""
+
+import cv2
+import numpy as np
+import pytest
+
+from kpose.config import Config, Training
+from kpose.examples import Source, prepare
+from kpose.joints import BODY_13, COCO_17
+from kpose.records import ImageRef, PersonRecord
+
+
+def draw_people(folder, count, skeleton, split="train"):
+    """Write ``count`` pictures with a dot per joint and return their records."""
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(len(skeleton))
+    # A row of joints down the middle, so that there is a pose to learn.
+    base = np.stack(
+        [
+            60 + 20 * (np.arange(len(skeleton)) % 3 - 1),
+            np.linspace(20, 140, len(skeleton)),
+        ],
+        axis=1,
+    )
+    records = []
+    for number in range(count):
+        joints = np.ones((len(skeleton), 3), np.float32)
+        joints[:, :2] = base + generator.uniform(-6, 6, base.shape)
+        image = generator.integers(0, 90, (160, 120, 3), np.uint8)
+        for index, (x, y) in enumerate(joints[:, :2]):
+            color = (255, 40 + 12 * index, 255 - 12 * index)
+            cv2.circle(image, (round(float(x)), round(float(y))), 4, color, -1)
+        path = folder / f"{split}{number:03}.png"
+        cv2.imwrite(str(path), image)
+        if number % 4 == 3:
+            joints[3] = 0  # partly annotated
+        visible = np.ones(len(skeleton), np.int8)
+        records.append(
+            PersonRecord(
+                path.stem, ImageRef(path), joints, visible, "tiny", path.stem, split
+            )
+        )
+    return records
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A prepared folder of 24 persons with 13 joints, crops of 64 px, lossless."""
+    folder = tmp_path_factory.mktemp("tiny")
+    source = Source(
+        "tiny", draw_people(folder / "images", 24, BODY_13), "public domain"
+    )
+    prepare([source], folder / "data", size=64, codec="png", workers=1, shard_records=9)
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_coco_data(tmp_path_factory):
+    """The same with COCO's 17 keypoints."""
+    folder = tmp_path_factory.mktemp("tiny17")
+    source = Source(
+        "tiny", draw_people(folder / "images", 16, COCO_17), "public domain"
+    )
+    prepare(
+        [source],
+        folder / "data",
+        skeleton=COCO_17,
+        size=64,
+        codec="png",
+        workers=1,
+    )
+    return folder / "data"
+
+
+@pytest.fixture
+def tiny_config():
+    """A training of seconds: a narrow ``linna2016`` on 64 px crops."""
+    return Config(
+        training=Training(
+            epochs=2,
+            batch=4,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            schedule="cosine",
+            warmup_epochs=0.5,
+            ema=0.9,
+            validation_persons=4,
+        ),
+        model={"name": "linna2016", "size": 64, "width": 0.02, "dropout": 0.2},
+    )
