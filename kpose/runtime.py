@@ -106,7 +106,7 @@ def open(model: str | Path) -> Runtime:
     path = resolve(model)
     kind, card = kind_of(path), read_card(path)
     load = {"keras": _keras, "saved_model": _saved_model, "tflite": _tflite}[kind]
-    return Runtime(load(path), card, kind)
+    return Runtime(load(path, card), card, kind)
 
 
 def predict_flip(network: Network, crops: Image) -> Prediction:
@@ -159,22 +159,25 @@ def from_keras(network: Any, card: dict[str, Any]) -> Runtime:
     return Runtime(run, card, "keras")
 
 
-def _keras(path: Path) -> Callable[[Image], Outputs]:
+def _keras(path: Path, card: dict[str, Any]) -> Callable[[Image], Outputs]:
     from kpose.models import store
 
-    network, card = store.load(path)
+    network, _ = store.load(path)
     return from_keras(network, card)._run
 
 
-def _saved_model(path: Path) -> Callable[[Image], Outputs]:
+def _saved_model(path: Path, card: dict[str, Any]) -> Callable[[Image], Outputs]:
     # The loader of the servers, not tf.saved_model.load (kpose.export.cpp_loader).
     from kpose.export.cpp_loader import CppSavedModel
 
     model = CppSavedModel(path)
+    # Missing variables show only when the session runs.
+    size = int(card["size"])
+    model.run({"image": np.zeros((1, size, size, 3), np.uint8)})
     return lambda crops: model.run({"image": crops})
 
 
-def _tflite(path: Path) -> Callable[[Image], Outputs]:
+def _tflite(path: Path, card: dict[str, Any]) -> Callable[[Image], Outputs]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:

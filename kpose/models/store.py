@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def load(model: str | Path) -> tuple[keras.Model, dict[str, Any]]:
         )
     card = read_card(path)
     try:
-        network = keras.saving.load_model(path, compile=False)
+        network = _load_network(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         first = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(
@@ -91,6 +92,16 @@ def load(model: str | Path) -> tuple[keras.Model, dict[str, Any]]:
             f"says, got {found}"
         )
     return network, card
+
+
+def _load_network(path: Path) -> keras.Model:
+    if path.suffix == ".keras":
+        return keras.saving.load_model(path, compile=False)
+    # Keras goes by the name, kpose by the content.
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / "network.keras"
+        named.symlink_to(path.resolve())
+        return keras.saving.load_model(named, compile=False)
 
 
 def weights_hash(network: keras.Model, half: bool = False) -> str:
