@@ -1,4 +1,4 @@
-"""PCK, pixel error and the mean pose: what a pose network is judged by.
+"""PCK and pixel error: what a pose network is judged by.
 
 PCK (paper section 4): a keypoint is correct if its distance to the ground truth is at
 most ``threshold`` (0.2) times the torso length of that person, the distance from right
@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import KerasTensor, ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 THRESHOLD = 0.2
 """Fraction of the torso length (paper section 4)."""
@@ -111,22 +111,6 @@ def pck_by_group(
 
 def _percent(part: int, whole: int) -> float:
     return 100.0 * int(part) / int(whole) if whole else float("nan")
-
-
-def mean_pose(joints: ArrayLike) -> NDArray[np.float32]:
-    """Return the mean annotated position of every joint, ``(joints, 2)`` crop units.
-
-    Predicted for everybody, it is the baseline that a network must beat (Table 5, first
-    row). A joint that nobody has annotated is at the centre, 0.5.
-
-    Args:
-        joints: ``(persons, joints, 3)``: x and y in crop units, 1 where annotated.
-    """
-    truth = np.asarray(joints, np.float64)
-    annotated = truth[..., 2:] > 0
-    total = np.where(annotated, truth[..., :2], 0).sum(axis=0)
-    count = annotated.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), 0.5).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable(package="kpose")

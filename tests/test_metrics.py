@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kpose.joints import BODY_13
 from kpose.metrics import (
@@ -8,7 +9,6 @@ from kpose.metrics import (
     PixelError,
     correct,
     errors,
-    mean_pose,
     pck_by_group,
     torso_lengths,
 )
@@ -146,21 +146,6 @@ def test_all_reproduces_the_papers_table_5():
     assert found == pytest.approx(row)
 
 
-def test_mean_pose_is_over_annotated_joints():
-    joints = np.array(
-        [
-            [[0.2, 0.4, 1], [0.5, 0.9, 1], [0, 0, 0]],
-            [[0.4, 0.8, 1], [np.nan, np.nan, 0], [0, 0, 0]],
-        ],
-        np.float32,
-    )
-
-    found = mean_pose(joints)
-
-    np.testing.assert_allclose(found, [[0.3, 0.6], [0.5, 0.9], [0.5, 0.5]], rtol=1e-6)
-    assert found.dtype == np.float32
-
-
 def some(persons, seed=3):
     rng = np.random.default_rng(seed)
     joints = rng.uniform(0, 1, (persons, 13, 3)).astype(np.float32)
@@ -239,3 +224,14 @@ def test_metrics_reset_and_survive_saving(metric):
     assert type(again) is type(metric)
     assert again.get_config() == metric.get_config()
     assert float(again.result()) == 0
+
+
+@pytest.mark.parametrize("kind", [lambda: PCK(BODY_13.torso), PixelError])
+def test_metrics_work_in_a_graph(kind):
+    joints, keypoints = some(8)
+    eager, traced = kind(), kind()
+    eager.update_state(joints, keypoints)
+
+    tf.function(traced.update_state)(tf.constant(joints), tf.constant(keypoints))
+
+    np.testing.assert_allclose(traced.result(), eager.result(), rtol=1e-6)
