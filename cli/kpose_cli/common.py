@@ -33,11 +33,13 @@ def echo_summary(summary: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` with what JSON has no form for (NaN, paths) replaced."""
+    """Return ``value`` in JSON's forms: numpy numbers and paths have none, nor NaN."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if hasattr(value, "item"):  # a numpy number
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

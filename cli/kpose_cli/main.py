@@ -12,7 +12,7 @@ import click
 
 import kpose
 import kpose.errors
-from kpose_cli.quiet import silence_tensorflow
+from kpose_cli.quiet import silence_libraries
 
 COMMANDS = {
     "prepare": ("kpose_cli.prepare", "prepare", "Read data sets and cut crops."),
@@ -84,7 +84,7 @@ class Commands(click.Group):
 
         An error is one line on stderr; its traceback comes only with ``--debug``.
         """
-        silence_tensorflow()
+        silence_libraries()
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         settings = Settings()
@@ -116,7 +116,7 @@ def describe(error: Exception) -> tuple[str, int]:
     elif isinstance(error, kpose.errors.KposeError):
         text, code = str(error), error.exit_code
     elif _out_of_resources(error):
-        text, code = f"out of memory or disk space: {error}", 3
+        text, code = f"out of memory or disk space: {error}".rstrip(": "), 3
     elif isinstance(error, OSError):
         text = str(error)
     else:

@@ -1,8 +1,9 @@
-"""Keeps TensorFlow's start-up lines off a command's stderr.
+"""Keeps the chatter of TensorFlow and OpenCV off a command's stderr.
 
-TensorFlow 2.21 writes six lines while it is imported (oneDNN, missing CUDA drivers)
-from C++ code that does not read ``TF_CPP_MIN_LOG_LEVEL`` yet. A command's stderr is
-for its own messages: an error is one line there.
+A command's stderr is for its own messages: an error is one line there. TensorFlow 2.21
+writes six lines while it is imported (oneDNN, missing CUDA drivers), from C++ code that
+does not read ``TF_CPP_MIN_LOG_LEVEL`` yet; OpenCV and FFmpeg write several about each
+damaged file, which kpose reports itself.
 """
 
 import contextlib
@@ -15,11 +16,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 
-def silence_tensorflow() -> None:
-    """Make this process and its children import TensorFlow without its chatter.
+def silence_libraries() -> None:
+    """Make this process and its children import TensorFlow and OpenCV quietly.
 
-    ``TF_CPP_MIN_LOG_LEVEL``, set by the user, asks for all of it.
+    Each of the three environment variables, where the user set it, stays as it is.
     """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         sys.meta_path.insert(0, _TensorFlowFinder())
