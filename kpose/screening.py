@@ -1,9 +1,7 @@
 """Which labels can be used, and the report on them."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,32 +104,30 @@ def check(
     outside = too_far = 0
     advance = progress or (lambda labels: None)
     advance(sum(tally.labels for tally in tallies.values()) - len(records))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # OpenCV decodes without the interpreter's lock, so threads are enough here.
-        for (ref, persons), shape in zip(
-            by_picture.items(), pool.map(_shape, by_picture), strict=True
-        ):
-            advance(len(persons))
-            if isinstance(shape, InputError):
-                if strict:
-                    raise bad_record(persons[0], str(shape))
-                for record in persons:
-                    tallies[record.source].skip("unreadable_image", record.id)
-                tallies[persons[0].source].pictures.discard(ref)
-                continue
+    for ref, persons in by_picture.items():
+        advance(len(persons))
+        try:
+            shape = images.read(ref).shape
+        except InputError as error:
+            if strict:
+                raise bad_record(persons[0], str(error)) from None
             for record in persons:
-                placed = place(record, shape)
-                if isinstance(placed, str):
-                    if strict:
-                        raise bad_record(record, placed)
-                    tallies[record.source].skip(placed, record.id)
-                    continue
-                usable.append(record)
-                too_far += placed.too_far
-                x, y, annotated = record.joints.T
-                inside = (x >= -0.5) & (y >= -0.5)
-                inside &= (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
-                outside += int((~inside & (annotated > 0)).sum())
+                tallies[record.source].skip("unreadable_image", record.id)
+            tallies[persons[0].source].pictures.discard(ref)
+            continue
+        for record in persons:
+            placed = place(record, shape)
+            if isinstance(placed, str):
+                if strict:
+                    raise bad_record(record, placed)
+                tallies[record.source].skip(placed, record.id)
+                continue
+            usable.append(record)
+            too_far += placed.too_far
+            x, y, annotated = record.joints.T
+            inside = (x >= -0.5) & (y >= -0.5)
+            inside &= (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
+            outside += int((~inside & (annotated > 0)).sum())
     require_usable(len(usable), tallies)
     joints = np.stack([record.joints for record in usable])
     annotated = joints[..., 2] > 0
@@ -163,13 +159,6 @@ def check(
             for record in usable[:3]
         ],
     }
-
-
-def _shape(ref: ImageRef) -> tuple[int, ...] | InputError:
-    try:
-        return images.read(ref).shape
-    except InputError as error:
-        return error
 
 
 def _torso_checks(

@@ -473,7 +473,7 @@ def test_strict_makes_the_first_bad_record_an_error(tmp_path, reason, workers):
     bad = bad_people(tmp_path / "in")[reason]
     records = [*[person(tmp_path / "in", n) for n in range(3)], bad]
     sources = [Source("tiny", records, "")]
-    why = "its end is missing" if reason == "unreadable_image" else reason
+    why = "cut short" if reason == "unreadable_image" else reason
 
     with pytest.raises(InputError, match=f"tiny {bad.id} .*{why}") as error:
         prepare(

@@ -18,20 +18,23 @@ LICENCE = "LSP: none stated; cite Johnson and Everingham, BMVC 2010; research on
 NECK, HEAD_TOP = 12, 13
 
 ROWS = {
-    "right_ankle": 0,
-    "right_knee": 1,
-    "right_hip": 2,
-    "left_hip": 3,
-    "left_knee": 4,
-    "left_ankle": 5,
-    "right_wrist": 6,
-    "right_elbow": 7,
-    "right_shoulder": 8,
-    "left_shoulder": 9,
-    "left_elbow": 10,
-    "left_wrist": 11,
+    "head": [NECK, HEAD_TOP],
+    "right_ankle": [0],
+    "right_knee": [1],
+    "right_hip": [2],
+    "left_hip": [3],
+    "left_knee": [4],
+    "left_ankle": [5],
+    "right_wrist": [6],
+    "right_elbow": [7],
+    "right_shoulder": [8],
+    "left_shoulder": [9],
+    "left_elbow": [10],
+    "left_wrist": [11],
 }
-"""Where a joint lies among the 14 of the file; the head comes from two of them."""
+"""Which of the file's 14 points a joint is, or lies midway between."""
+
+POINTS = [ROWS[name] for name in SKELETON.names]
 
 TRAIN_IMAGES = 1000
 """Images 1 to 1000 are the official training set, the others the test set."""
@@ -46,52 +49,49 @@ def read(root: Path) -> Iterator[PersonRecord]:
     Raises:
         InputError: If ``joints.mat`` is missing or is not LSP's.
     """
-    labels = load_joints(root, "(3, 14, persons)", (3, 14, None))
-    for number, person in enumerate(np.moveaxis(labels, -1, 0), start=1):
-        # Pixels as they are: nothing says that they count from 1 (docs/formats.md 4).
-        # The flag is 1 where a joint is *occluded*; the README's "visibility" misleads.
-        points, shown = person[:2].T, (person[2] != 1).astype(np.int8)
+    labels = np.moveaxis(load_joints(root, "(3, 14, persons)", (3, 14, None)), -1, 0)
+    # Pixels as they are: nothing says that they count from 1 (docs/formats.md 4).
+    joints = to_skeleton(
+        labels[:, :2].swapaxes(1, 2), np.ones((len(labels), 14), np.bool_)
+    )
+    # The flag is 1 where a joint is *occluded*; the README's "visibility" misleads.
+    shown = labels[:, 2] != 1
+    visible = np.stack([shown[:, rows].all(axis=1) for rows in POINTS], axis=1)
+    for index in range(len(labels)):
+        name = f"im{index + 1:04}"
         yield PersonRecord(
-            id=f"im{number:04}",
-            image=ImageRef(root / "images" / f"im{number:04}.jpg"),
-            joints=to_skeleton(points, np.ones(14, np.float32)),
-            visible=np.array(
-                [
-                    shown[ROWS[name]]
-                    if name in ROWS
-                    else min(shown[NECK], shown[HEAD_TOP])
-                    for name in SKELETON.names
-                ],
-                np.int8,
-            ),
+            id=name,
+            image=ImageRef(root / "images" / f"{name}.jpg"),
+            joints=joints[index],
+            visible=visible[index].astype(np.int8),
             source="lsp",
-            group=f"im{number:04}",
-            split="train" if number <= TRAIN_IMAGES else "test",
+            group=name,
+            split="train" if index < TRAIN_IMAGES else "test",
             head_rule="mid",
         )
 
 
 def to_skeleton(
-    points: NDArray[np.floating], annotated: NDArray[np.floating]
+    points: NDArray[np.floating], annotated: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return the 13 joints of one person from the 14 points of LSP and LSPET.
+    """Return the 13 joints of persons from the 14 points of LSP and LSPET.
 
     The head is the midpoint of neck and head top, unannotated where either is missing
     (paper section 3.5).
 
     Args:
-        points: ``(14, 2)``: x and y in image pixels.
-        annotated: ``(14,)``: 1 where annotated.
+        points: ``(persons, 14, 2)``: x and y in image pixels.
+        annotated: ``(persons, 14)``.
 
     Returns:
-        ``(13, 3)`` float32: x and y in image pixels, 1 where annotated, else 0, 0, 0.
+        ``(persons, 13, 3)`` float32: x and y in image pixels, 1 where annotated, else
+        0, 0, 0.
     """
-    joints = np.zeros((len(SKELETON), 3), np.float32)
-    for joint, name in enumerate(SKELETON.names):
-        rows = [ROWS[name]] if name in ROWS else [NECK, HEAD_TOP]
-        if annotated[rows].all():
-            joints[joint, :2] = points[rows].mean(axis=0)
-            joints[joint, 2] = 1
+    joints = np.zeros((len(points), len(SKELETON), 3), np.float32)
+    for joint, rows in enumerate(POINTS):
+        there = annotated[:, rows].all(axis=1)
+        joints[there, joint, :2] = points[there][:, rows].mean(axis=1)
+        joints[there, joint, 2] = 1
     return joints
 
 

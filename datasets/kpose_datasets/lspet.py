@@ -23,17 +23,19 @@ def read(root: Path) -> Iterator[PersonRecord]:
     Raises:
         InputError: If ``joints.mat`` is missing or is not LSPET's.
     """
-    labels = load_joints(root, "(14, 3, persons)", (14, 3, None))
-    for number, person in enumerate(np.moveaxis(labels, -1, 0), start=1):
-        # The flag is 1 where a joint is *annotated*, the opposite of LSP's meaning;
-        # the coordinates of the others are garbage. Nothing tells occluded ones apart.
+    labels = np.moveaxis(load_joints(root, "(14, 3, persons)", (14, 3, None)), -1, 0)
+    # The flag is 1 where a joint is *annotated*, the opposite of LSP's meaning; the
+    # coordinates of the others are garbage. Nothing tells occluded ones apart.
+    joints = to_skeleton(labels[..., :2], labels[..., 2] == 1)
+    for index in range(len(labels)):
+        name = f"im{index + 1:05}"
         yield PersonRecord(
-            id=f"im{number:05}",
-            image=ImageRef(root / "images" / f"im{number:05}.jpg"),
-            joints=to_skeleton(person[:, :2], (person[:, 2] == 1).astype(np.float32)),
+            id=name,
+            image=ImageRef(root / "images" / f"{name}.jpg"),
+            joints=joints[index],
             visible=np.full(len(SKELETON), -1, np.int8),
             source="lspet",
-            group=f"im{number:05}",
+            group=name,
             split="train",
             head_rule="mid",
         )
