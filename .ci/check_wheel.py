@@ -18,14 +18,18 @@ for package in (kpose, kpose_cli, kpose_datasets):
 
 # The folders of the checkout that hold the packages must not come along: they would
 # overwrite other people's packages of these names.
-for name in ("datasets", "cli", "serving", "tests", "benchmarks", "bootstrap"):
+for name in ("datasets", "cli", "serving", "bootstrap"):
     try:
         importlib.import_module(name)
     except ModuleNotFoundError:
         continue
     raise AssertionError(f"`import {name}` must fail where only kpose is installed")
 
-assert {"compact", "finetune", "pretrain", "short"} <= set(kpose.config.presets())
+checkout = Path(__file__).resolve().parents[1] / "kpose"
+for pattern in ("configs/*.toml", "weights/*"):
+    wanted = {path.name for path in checkout.glob(pattern)}
+    found = {path.name for path in Path(str(kpose.__file__)).parent.glob(pattern)}
+    assert found == wanted, f"{pattern}: expected {wanted}, got {found}"
 for preset in kpose.config.presets():
     kpose.config.load(preset)
 for model in kpose.artefacts.packaged():
