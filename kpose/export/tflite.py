@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from tensorflow.lite.python.convert import ConverterError
 
 from kpose.artefacts import CARD
 from kpose.errors import GateError
@@ -47,10 +48,12 @@ def convert(network: keras.Model, card: dict[str, Any]) -> bytes:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             data = bytes(converter.convert())
-        except tf.lite.ConverterError as error:
+        except ConverterError as error:
+            lines = str(error).strip().splitlines()
+            said = [line for line in lines if line.startswith(("Custom", "Flex"))]
             raise GateError(
                 "the network cannot become a TFLite file of builtin operations: "
-                f"{error}"
+                f"{'; '.join(said or lines[:1])}"
             ) from None
     check_operations(data)
     return with_card(data, card)
