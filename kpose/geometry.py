@@ -109,12 +109,12 @@ class SquareCrop(NamedTuple):
 
     def image_to_crop(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map ``(..., 2)`` joints from image pixels to crop units, unclipped."""
-        origin = np.array([self.x0, self.y0])
+        origin = np.array([self.x0, self.y0], np.float64)
         return (np.asarray(points, np.float64) + 0.5 - origin) / self.side
 
     def crop_to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map ``(..., 2)`` joints from crop units to image pixels."""
-        origin = np.array([self.x0, self.y0])
+        origin = np.array([self.x0, self.y0], np.float64)
         return np.asarray(points, np.float64) * self.side + origin - 0.5
 
     def joints_to_crop(self, joints: NDArray[np.floating]) -> NDArray[np.float32]:
