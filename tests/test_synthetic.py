@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpose import images
@@ -184,6 +184,7 @@ def test_front_and_back_of_the_head_differ():
     assert head_color(0.0) > 1.5 * head_color(math.pi)  # light skin, dark hair
 
 
+@settings(deadline=None)
 @given(
     goal=st.tuples(*[st.floats(-1.5, 1.5)] * 3),
     pole=st.sampled_from([(0.0, 0.0, 1.0), (0.5, -0.7, -0.4), (0.0, -1.0, 0.0)]),
