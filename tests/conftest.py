@@ -1,6 +1,10 @@
 """Fixtures that several test files share."""
 
+import os
+from pathlib import Path
+
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -8,6 +12,11 @@ from kpose.config import Config, Training
 from kpose.examples import Source, prepare
 from kpose.joints import BODY_13, COCO_17
 from kpose.records import ImageRef, PersonRecord
+
+# The same examples in every run, on machines of any speed. New ones:
+# `pytest --hypothesis-profile default`.
+hypothesis.settings.register_profile("kpose", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("kpose")
 
 
 def draw_people(folder, count, skeleton, split="train"):
@@ -41,6 +50,17 @@ def draw_people(folder, count, skeleton, split="train"):
             )
         )
     return records
+
+
+@pytest.fixture(scope="session")
+def lsp_folder():
+    """The Leeds Sports Pose folder, in ``KPOSE_DATA`` or ``../shared/data``."""
+    root = Path(
+        os.environ.get("KPOSE_DATA", Path(__file__).parents[2] / "shared" / "data")
+    )
+    if not (root / "lsp" / "joints.mat").is_file():
+        pytest.skip(f"no lsp/joints.mat in {root} (set KPOSE_DATA)")
+    return root / "lsp"
 
 
 @pytest.fixture(scope="session")

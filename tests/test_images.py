@@ -54,7 +54,7 @@ def centroid(image):
     return np.array([(grey * x).sum(), (grey * y).sum()]) / grey.sum()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     scale=st.floats(np.log(1 / 20), np.log(12)).map(np.exp),
     extra=st.tuples(st.floats(0, 1), st.floats(0, 1)),
@@ -171,7 +171,7 @@ def test_a_square_beside_the_picture_is_black(x, y, step):
     assert not crop.any()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     scale=st.floats(np.log(1 / 20), np.log(12)).map(np.exp),
     corner=st.tuples(st.floats(-1.2, 1.2), st.floats(-1.2, 1.2)),
@@ -371,7 +371,7 @@ def test_what_is_no_picture_is_refused(data):
         images.decode(data, "a.jpg")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]),
     places=st.lists(
