@@ -8,27 +8,21 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
-import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from kpose import __version__, drawing, images
-from kpose.errors import InputError, ResourceError
+from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, write_json
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
@@ -55,6 +49,7 @@ from kpose.shards import (
     read_shard,
     serialize,
 )
+from kpose.workers import in_order
 
 __all__ = [
     "PreparedData",
@@ -181,7 +176,7 @@ def _prepare(
     advance = progress or (lambda labels: None)
     labels = sum(tally.labels for tally in tallies.values())
     advance(labels - sum(len(chunk) for _, chunk in todo))
-    for done in _run(todo, settings, workers or os.cpu_count() or 1):
+    for done in in_order(partial(_make_shard, settings=settings), todo, workers):
         advance(done)
     rows = [_load_sidecar(shard) for shard in shards]
     pictures = {(record.source, record.id): record.image for record in records}
@@ -305,56 +300,9 @@ def _remove_scaffold(out: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _run(
-    todo: list[tuple[Path, list[PersonRecord]]], settings: _Settings, workers: int
-) -> Iterator[int]:
-    """Make the shards in ``todo``, yield the number of records of each one made."""
-    if workers == 1 or len(todo) < 2:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            for shard, chunk in todo:
-                yield _make_shard(shard, chunk, settings)
-        finally:
-            cv2.setNumThreads(threads)
-        return
-    # Not fork: TensorFlow's threads in this process do not survive it.
-    with ProcessPoolExecutor(
-        min(workers, len(todo)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    ) as pool:
-        futures: list[Future[int]] = [
-            pool.submit(_make_shard, shard, chunk, settings) for shard, chunk in todo
-        ]
-        try:
-            for future in futures:
-                yield future.result()
-        except BrokenProcessPool:
-            raise ResourceError(
-                "a worker process was killed, as happens when memory runs out; "
-                "run the same command again to continue, with fewer workers"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread per process; Ctrl-C is the parent's; a killed parent ends this."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _make_shard(shard: Path, records: list[PersonRecord], settings: _Settings) -> int:
+def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> int:
     """Write one shard and its sidecar: the unit of work and of continuation."""
+    shard, records = job
     kept: list[tuple[PersonRecord, NDArray[np.float32], int, int]] = []
     skipped: list[tuple[str, str, str]] = []
     digest = hashlib.sha256()

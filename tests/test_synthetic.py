@@ -80,16 +80,31 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("look", synthetic.LOOKS)
-def test_the_seed_decides_every_byte_and_the_workers_none(tmp_path, look):
-    arguments = {"count": synthetic.CHUNK + 2, "look": look, "size": (64, 80)}
-    synthetic.write(tmp_path / "a", seed=1, workers=1, **arguments)
-    synthetic.write(tmp_path / "b", seed=1, workers=2, **arguments)
-    synthetic.write(tmp_path / "c", seed=2, workers=1, **arguments)
-
+def test_the_seed_decides_every_byte(tmp_path, look):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        synthetic.write(
+            tmp_path / name, count=4, seed=seed, look=look, size=(64, 80), workers=1
+        )
     a, b, c = (folder_bytes(tmp_path / name) for name in "abc")
     assert a == b
-    assert a.keys() == c.keys() and len(a) == synthetic.CHUNK + 3
+    assert a.keys() == c.keys() and len(a) == 5
     assert all(a[name] != c[name] for name in a)
+
+
+def test_the_number_of_workers_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "CHUNK", 3)
+    calls: list[int] = []
+    for workers in (1, 2):
+        synthetic.write(
+            tmp_path / str(workers),
+            count=5,
+            seed=1,
+            size=(64, 80),
+            workers=workers,
+            progress=calls.append,
+        )
+    assert folder_bytes(tmp_path / "1") == folder_bytes(tmp_path / "2")
+    assert calls == [3, 2, 3, 2]
 
 
 @pytest.mark.parametrize("spot", [(0.0, 1.0, 0.0), (0.41, 1.33, -1.2), (-0.3, 0.6, 1)])

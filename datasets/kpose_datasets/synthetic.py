@@ -6,10 +6,7 @@ It is drawn by ``kpose_datasets.studio`` and needs no download.
 
 import json
 import math
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from kpose.files import atomic_file, atomic_folder
 from kpose.geometry import Box
 from kpose.joints import BODY_13
 from kpose.records import ImageRef, PersonRecord
+from kpose.workers import in_order
 from kpose_datasets.studio.scenes import (
     Scene,
     Shot,
@@ -90,6 +88,7 @@ def write(
 
     Raises:
         InputError: If an argument cannot work, or ``out`` has content.
+        ResourceError: If a worker process was killed.
     """
     if look not in LOOKS:
         raise InputError(f"look must be one of {', '.join(LOOKS)}. Received: {look!r}")
@@ -98,49 +97,35 @@ def write(
             "count must be at least 1, seed at least 0 and size at least 64 x 64. "
             f"Received: count {count}, seed {seed}, size {size[0]} x {size[1]}"
         )
-    workers = workers or os.cpu_count() or 1
     with atomic_folder(out) as folder:
         (folder / "images").mkdir()
         task = partial(
             _render, folder=folder, count=count, seed=seed, look=look, size=size
         )
-        starts = range(0, count, CHUNK)
+        chunks = [
+            range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)
+        ]
         lines: list[str] = []
-        for part in _run(task, starts, min(workers, len(starts))):
+        for part in in_order(task, chunks, workers):
             lines += part
             if progress is not None:
                 progress(len(part))
         (folder / LABELS).write_text("".join(lines), encoding="utf-8")
 
 
-def _run(
-    task: Callable[[int], list[str]], starts: range, workers: int
-) -> Iterator[list[str]]:
-    if workers == 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield from map(task, starts)
-        finally:
-            cv2.setNumThreads(threads)
-        return
-    # Not fork: TensorFlow's threads in this process do not survive it.
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
-    ) as pool:
-        yield from pool.map(task, starts)
-
-
 def _render(
-    start: int, *, folder: Path, count: int, seed: int, look: str, size: tuple[int, int]
+    chunk: range,
+    *,
+    folder: Path,
+    count: int,
+    seed: int,
+    look: str,
+    size: tuple[int, int],
 ) -> list[str]:
     """Write the pictures of a chunk, return their lines of the label file."""
     lines = []
     use_case = UseCase(seed, size) if look == "use_case" else None
-    for index in range(start, min(start + CHUNK, count)):
+    for index in chunk:
         rng = np.random.default_rng([seed, 0, index])
         if use_case is not None:
             scene, split, group = _frame(use_case, index, count)
