@@ -342,7 +342,8 @@ class Trainer:
             InputError: If the file is damaged or of another network.
         """
         try:
-            with np.load(path) as arrays:
+            # Opened here, since numpy leaves a damaged file open.
+            with path.open("rb") as file, np.load(file) as arrays:
                 loaded = {name: arrays[name] for name in arrays.files}
         except FileNotFoundError:
             return  # killed before the first state was written
