@@ -6,6 +6,7 @@ integers (as OpenCV and COCO), boxes with continuous edges where pixel i covers
 ``1 - u``. A joint at x therefore lies at x + 0.5 between box edges.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,8 @@ class SquareCrop(NamedTuple):
                 (docs/paper-readings.md 3).
         """
         side = max(box.width, box.height)
-        if not np.isfinite(box).all() or side < 2 or min(box.width, box.height) <= 0:
+        finite = all(math.isfinite(edge) for edge in box)
+        if not finite or side < 2 or min(box.width, box.height) <= 0:
             raise InputError(
                 "a box must have finite edges x0 < x1, y0 < y1 and a side of at least "
                 f"2 pixels. Received: {tuple(float(edge) for edge in box)}"
@@ -119,9 +121,12 @@ class SquareCrop(NamedTuple):
 
     def joints_to_crop(self, joints: NDArray[np.floating]) -> NDArray[np.float32]:
         """Map ``(..., 3)`` joints (x, y, annotated); unannotated ones stay 0, 0, 0."""
-        annotated = np.asarray(joints)[..., 2:] > 0
-        mapped = np.where(annotated, self.image_to_crop(joints[..., :2]), 0.0)
-        return np.concatenate([mapped, annotated], axis=-1).astype(np.float32)
+        joints = np.asarray(joints)
+        annotated = joints[..., 2:] > 0
+        mapped = np.zeros(joints.shape, np.float32)
+        mapped[..., :2] = np.where(annotated, self.image_to_crop(joints[..., :2]), 0)
+        mapped[..., 2:] = annotated
+        return mapped
 
 
 def joint_box(joints: NDArray[np.floating]) -> Box | None:

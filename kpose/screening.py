@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kpose import images
 from kpose.errors import InputError
-from kpose.geometry import Box, SquareCrop, person_box
+from kpose.geometry import SquareCrop, person_box
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 
@@ -248,9 +248,12 @@ def place(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
     box = record.box or person_box(record.joints)
     assert box is not None
     square = SquareCrop.around(box)
-    if square.box.iou(Box(0, 0, shape[1], shape[0])) == 0:
+    x0, y0, x1, y1 = square.box
+    if x0 >= shape[1] or y0 >= shape[0] or x1 <= 0 or y1 <= 0:
         return "box_outside_image"
     joints = square.joints_to_crop(record.joints)
+    if record.box is None:
+        return Placed(square, joints, 0)
     far = (np.abs(joints[:, :2] - 0.5) > 0.5 + TOO_FAR).any(axis=1)
     joints[far] = 0
     return Placed(square, joints, int(far.sum())) if joints.any() else "no_joints"
