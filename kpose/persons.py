@@ -17,7 +17,7 @@ from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
 from kpose.records import SPLITS, ImageRef
-from kpose.screening import Source, Tally, place, require_usable, screen
+from kpose.screening import Source, Tally, place_in, require_usable, screen
 from kpose.shards import PreparedData
 
 BATCH = 32
@@ -102,7 +102,7 @@ def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
             if isinstance(picture, InputError):
                 tallies[record.source].skip("unreadable_image", record.id)
                 continue
-            placed = place(record, picture.shape)
+            placed = place_in(record, picture.shape)
             if isinstance(placed, str):
                 tallies[record.source].skip(placed, record.id)
                 continue

@@ -22,6 +22,9 @@ TOO_FAR = 1.0
 """A joint more than this many crop sides outside its crop gets weight 0
 (docs/paper-readings.md 6)."""
 
+OUTSIDE = "box_outside_image"
+"""Why a person whose crop has no pixel of the picture is skipped."""
+
 Advance = Callable[[int], None]
 """Called with the number of labels done since the last call; adds up to all labels."""
 
@@ -116,7 +119,7 @@ def check(
             tallies[persons[0].source].pictures.discard(ref)
             continue
         for record in persons:
-            placed = place(record, shape)
+            placed = place_in(record, shape)
             if isinstance(placed, str):
                 if strict:
                     raise bad_record(record, placed)
@@ -233,14 +236,10 @@ def screen(
     return usable, tallies
 
 
-def place(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
+def place(record: PersonRecord) -> Placed | str:
     """Put the crop around a person that ``screen`` let through.
 
     The box is the set's own where it gives one, else the joints' (section 3.2).
-
-    Args:
-        record: The person.
-        shape: Of the decoded picture: height, width and channels.
 
     Returns:
         The crop, or the reason why there is none.
@@ -248,15 +247,31 @@ def place(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
     box = record.box or person_box(record.joints)
     assert box is not None
     square = SquareCrop.around(box)
-    x0, y0, x1, y1 = square.box
-    if x0 >= shape[1] or y0 >= shape[0] or x1 <= 0 or y1 <= 0:
-        return "box_outside_image"
     joints = square.joints_to_crop(record.joints)
     if record.box is None:
         return Placed(square, joints, 0)
     far = (np.abs(joints[:, :2] - 0.5) > 0.5 + TOO_FAR).any(axis=1)
     joints[far] = 0
     return Placed(square, joints, int(far.sum())) if joints.any() else "no_joints"
+
+
+def place_in(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
+    """Do what ``place`` does, and refuse a crop that is wholly outside the picture.
+
+    Args:
+        record: The person.
+        shape: Of the decoded picture: height, width and channels.
+    """
+    placed = place(record)
+    if isinstance(placed, Placed) and is_outside(placed.square, shape):
+        return OUTSIDE
+    return placed
+
+
+def is_outside(square: SquareCrop, shape: tuple[int, ...]) -> bool:
+    """Return whether no pixel of a picture of ``shape`` is in the square."""
+    x0, y0, x1, y1 = square.box
+    return x0 >= shape[1] or y0 >= shape[0] or x1 <= 0 or y1 <= 0
 
 
 def bad_record(record: PersonRecord, reason: str) -> InputError:
