@@ -426,6 +426,30 @@ def test_the_limit_itself_is_allowed():
         images.decode(data, max_pixels=90 * 120 - 1)
 
 
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"progressive": True}),
+        ("L", {}),
+        ("CMYK", {}),
+        ("RGB", {"comment": b"\xff\xc0 is no frame header here"}),
+    ],
+    ids=["baseline", "progressive", "grey", "cmyk", "comment"],
+)
+def test_the_size_of_a_jpeg_is_its_frames(monkeypatch, mode, options):
+    """Not the thumbnail's, and known before a pixel is decoded."""
+    thumbnail = picture(PHOTO.resize((40, 30)), "JPEG")
+    whole = picture(PHOTO.convert(mode), "JPEG", **options)
+    segment = b"\xff\xe2" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    data = whole[:2] + segment + whole[2:]
+
+    assert images.decode(data, max_pixels=90 * 120).shape == (90, 120, 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="at most 10799 pixels, but has 120 x 90"):
+        images.decode(data, max_pixels=90 * 120 - 1)
+
+
 def test_png_round_trip_is_exact_and_jpeg_is_close():
     image = smooth(32, 48)
 
