@@ -31,8 +31,7 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What ``decode`` takes, by Pillow's names."""
 
-LINES_AT_ONCE = 64
-"""Lines of a crop that are enlarged together: they stay in the processor's cache."""
+WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 Image = NDArray[np.uint8]
 
@@ -219,33 +218,45 @@ def crop_with_surroundings(
     part, left, top = _part(image, outer, factor)
     x0, y0 = (outer.x0 - left) / factor, (outer.y0 - top) / factor
     step, side = square.side / size / factor, round(size * SURROUNDINGS)
+    while 2 * step < 1:
+        # warpAffine rounds source positions to 1/32 pixel. That is up to 1/64 pixel of
+        # bias, which an enlargement by 2 turns into 0.03 pixels of the crop and one by
+        # 20 into 0.3: the joints would no longer lie where the transform says.
+        times = min(2 ** math.ceil(-math.log2(2 * step)), 32)
+        part = _refined(part, times)
+        x0, y0, step = (x0 + 0.5) * times + 0.5, (y0 + 0.5) * times + 0.5, step * times
     # Only what the picture reaches is sampled; photographs of one person end soon.
     columns, rows = (
         _reached(start, step, side, length)
         for start, length in ((x0, part.shape[1]), (y0, part.shape[0]))
     )
-    if len(columns) * len(rows) == 0:
-        return np.zeros((side, side, 3), np.uint8)
-    x0, y0 = x0 + columns[0] * step, y0 + rows[0] * step
-    if 2 * step < 1:
-        # warpAffine rounds source positions to 1/32 pixel. That is up to 1/64 pixel of
-        # bias, which an enlargement by 2 turns into 0.03 pixels of the crop and one by
-        # 20 into 0.3: the joints would no longer lie where the transform says.
-        inside = _enlarged(part, x0, y0, step, len(columns), len(rows))
-    else:
-        # Output pixel i samples the image at x0 + (i + 0.5) * step - 0.5.
-        grid = np.array(
-            [[step, 0, x0 + step / 2 - 0.5], [0, step, y0 + step / 2 - 0.5]], np.float64
-        )
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        inside = np.asarray(
-            cv2.warpAffine(part, grid, (len(columns), len(rows)), flags=flags), np.uint8
-        )
-    if len(columns) == len(rows) == side:
-        return inside
     result = np.zeros((side, side, 3), np.uint8)
-    result[rows.start : rows.stop, columns.start : columns.stop] = inside
+    if columns and rows:
+        # Output pixel i samples the image at x0 + (i + 0.5) * step - 0.5.
+        x, y = (
+            start + (first + 0.5) * step - 0.5
+            for start, first in ((x0, columns[0]), (y0, rows[0]))
+        )
+        result[rows.start : rows.stop, columns.start : columns.stop] = cv2.warpAffine(
+            part,
+            np.array([[step, 0, x], [0, step, y]], np.float64),
+            (len(columns), len(rows)),
+            flags=WARP,
+        )
     return result
+
+
+def _refined(part: Image, times: int) -> Image:
+    """Put ``times`` pixels, a power of 2 up to 32, into the place of one.
+
+    Old pixels stay where they are, so that interpolating the result is interpolating
+    ``part``; new ones lie at multiples of 1/32 pixel, where warpAffine is exact. A rim
+    of zeros comes first: pixel i lies at i / times - 1.
+    """
+    height, width = part.shape[:2]
+    grid = np.array([[1 / times, 0, -1], [0, 1 / times, -1]], np.float64)
+    size = ((width + 1) * times + 1, (height + 1) * times + 1)
+    return np.asarray(cv2.warpAffine(part, grid, size, flags=WARP), np.uint8)
 
 
 def _reached(start: float, step: float, count: int, length: int) -> range:
@@ -271,50 +282,3 @@ def _part(image: Image, outer: SquareCrop, factor: int) -> tuple[Image, int, int
     small = (whole.shape[1] // factor, whole.shape[0] // factor)
     reduced = cv2.resize(whole, small, interpolation=cv2.INTER_AREA)
     return np.asarray(reduced, np.uint8), left, top
-
-
-def _enlarged(
-    part: Image, x0: float, y0: float, step: float, width: int, height: int
-) -> Image:
-    """Sample ``part`` bilinearly, zero outside, with exact positions."""
-    # A black rim of one pixel is what lies outside.
-    source = np.zeros((part.shape[0] + 2, part.shape[1] + 2, 3), np.float32)
-    source[1:-1, 1:-1] = part
-    lines = _interpolated(
-        source.reshape(len(source), -1), *_neighbours(y0, step, height, part.shape[0])
-    ).reshape(height, -1, 3)
-    across = _neighbours(x0, step, width, part.shape[1])
-    result = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, LINES_AT_ONCE):
-        some = lines[top : top + LINES_AT_ONCE]
-        turned = np.asarray(cv2.transpose(some), np.float32)
-        turned = turned.reshape(some.shape[1], -1)
-        block = cv2.convertScaleAbs(_interpolated(turned, *across))
-        result[top : top + LINES_AT_ONCE] = cv2.transpose(
-            block.reshape(width, len(some), 3)
-        )
-    return result
-
-
-def _neighbours(
-    start: float, step: float, count: int, length: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the line before each sample, in an image with a rim, and the next's share.
-
-    Sample i lies at start + (i + 0.5) * step - 0.5.
-    """
-    at = np.clip(start + (np.arange(count) + 0.5) * step - 0.5, -1, length)
-    before = np.minimum(np.floor(at), length - 1)
-    return (before + 1).astype(np.intp), (at - before).astype(np.float32)[:, None]
-
-
-def _interpolated(
-    lines: NDArray[np.float32], before: NDArray[np.intp], share: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    low: NDArray[np.float32] = lines.take(before, axis=0)
-    high = lines.take(before + 1, axis=0)
-    # low + (high - low) * share, in place: this is the slow part of a crop.
-    high -= low
-    high *= share
-    low += high
-    return low
