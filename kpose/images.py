@@ -237,12 +237,9 @@ def crop_with_surroundings(
             start + (first + 0.5) * step - 0.5
             for start, first in ((x0, columns[0]), (y0, rows[0]))
         )
-        result[rows.start : rows.stop, columns.start : columns.stop] = cv2.warpAffine(
-            part,
-            np.array([[step, 0, x], [0, step, y]], np.float64),
-            (len(columns), len(rows)),
-            flags=WARP,
-        )
+        reached = result[rows.start : rows.stop, columns.start : columns.stop]
+        grid = np.array([[step, 0, x], [0, step, y]], np.float64)
+        cv2.warpAffine(part, grid, reached.shape[1::-1], dst=reached, flags=WARP)
     return result
 
 
