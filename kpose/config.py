@@ -28,8 +28,8 @@ class Training:
         epochs: Passes over the training persons.
         batch: Persons per step, over all devices.
         optimizer: ``"sgd"``: Caffe's, momentum 0.9, L2 decay in the gradient of kernels
-            and twice the rate for biases (docs/paper-readings.md 19); ``"adamw"``:
-            decoupled decay of kernels.
+            and twice the rate for biases (docs/paper-readings.md, reading 19).
+            ``"adamw"``: decoupled decay of kernels.
         learning_rate: The highest rate.
         weight_decay: For kernels; biases and normalisation have none.
         schedule: ``"constant"``; ``"steps"``: a tenth after 70 % and again after 80 %

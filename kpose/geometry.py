@@ -83,7 +83,7 @@ class SquareCrop(NamedTuple):
 
         Raises:
             InputError: If the box is not finite or its longest side is under 2 pixels
-                (docs/paper-readings.md 3).
+                (docs/paper-readings.md, reading 3).
         """
         side = max(box.width, box.height)
         finite = all(math.isfinite(edge) for edge in box)

@@ -5,7 +5,7 @@ annotated, and return one value per sample, so that Keras's default reduction (t
 over the batch) gives the number that the learning rates are meant for. What an
 unannotated joint's x and y hold does not matter, NaN included: the targets are cleaned
 *before* the difference, since ``0 * NaN`` is NaN, and so is the gradient of a ``where``
-around it (docs/paper-readings.md 2, reading 4).
+around it (docs/paper-readings.md, reading 4).
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ class MaskedEuclidean(keras.losses.Loss):
     ``y_true`` is ``(batch, joints, 3)``: x and y in crop units and 1 where the joint is
     annotated, else 0. ``y_pred`` is ``(batch, joints, 2)`` in crop units. N of eq. 1 is
     the batch size, as in Caffe's Euclidean loss, never the number of annotated joints
-    (docs/paper-readings.md 2, reading 4).
+    (docs/paper-readings.md, reading 4).
     """
 
     def __init__(self, name: str = "masked_euclidean", **kwargs: Any) -> None:

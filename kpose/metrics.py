@@ -5,7 +5,7 @@ most ``threshold`` (0.2) times the torso length of that person, the distance fro
 shoulder to left hip in the ground truth. Occluded but annotated keypoints count. A
 person without a torso (one of the two joints unannotated, or no distance between them)
 is left out, and counted. "All" is correct / annotated keypoints: joint-weighted
-(docs/paper-readings.md 2, readings 16 and 17). Results are percentages of 100.
+(docs/paper-readings.md, readings 16 and 17). Results are percentages of 100.
 
 The functions take numpy arrays or backend tensors and compute in float32, so that a
 metric in a training step and an evaluation afterwards agree to the last keypoint.
@@ -173,7 +173,7 @@ class PixelError(keras.metrics.Metric):
     """Mean Euclidean error over annotated joints, in pixels of the 224 crop.
 
     ``y_true`` and ``y_pred`` as for ``PCK``. It needs no torso, so every person with an
-    annotated joint counts (docs/paper-readings.md 2, reading 29).
+    annotated joint counts (docs/paper-readings.md, reading 29).
     """
 
     def __init__(self, name: str = "pixel_error", **kwargs: Any) -> None:

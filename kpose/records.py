@@ -42,7 +42,7 @@ class PersonRecord:
         group: Persons of one group never go to different splits: the source image,
             the subject or the recording.
         split: The set's official split: ``"train"``, ``"val"`` or ``"test"``.
-        head_rule: How the head joint came about (docs/formats.md 1): ``"mid"`` (of neck
+        head_rule: How the head joint came about: ``"mid"`` (of neck
             and head top), ``"point"`` (labelled as such) or ``"face"``.
         box: The set's own person box, or None.
 
@@ -85,7 +85,7 @@ class PersonRecord:
         ``"non_finite_joint"``: an annotated joint or the box has a NaN or an infinity.
         ``"no_joints"``: nothing is annotated. ``"box_without_area"``: the box given, or
         the box of the joints, has no area or is under 2 pixels
-        (docs/paper-readings.md 3).
+        (docs/paper-readings.md, reading 3).
         """
         annotated = self.joints[:, 2] > 0
         if (

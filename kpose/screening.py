@@ -20,7 +20,7 @@ MAX_EXAMPLES = 20
 
 TOO_FAR = 1.0
 """A joint more than this many crop sides outside its crop gets weight 0
-(docs/paper-readings.md 6)."""
+(docs/paper-readings.md, reading 6)."""
 
 OUTSIDE = "box_outside_image"
 """Why a person whose crop has no pixel of the picture is skipped."""

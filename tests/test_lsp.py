@@ -267,6 +267,6 @@ def test_real_lspet_counts():
     assert summary["labels"] == 10000
     assert summary["persons"] == summary["images"] == 7916
     assert summary["missing_images"] == summary["skipped"]["missing_image"] == 2084
-    # All 13: every one of the 14 points (docs/formats.md 13).
+    # All 13: every one of the 14 points (datasets/cards/lspet.md).
     assert summary["complete_persons"] == 3528
     assert summary["right_shoulder_left"] > 0.6

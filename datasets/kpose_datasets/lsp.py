@@ -1,4 +1,4 @@
-"""Leeds Sports Pose: 2,000 persons, 14 complete joints each (docs/formats.md 4)."""
+"""Leeds Sports Pose: 2,000 persons, 14 complete joints each (datasets/cards/lsp.md)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ def read(root: Path) -> Iterator[PersonRecord]:
         InputError: If ``joints.mat`` is missing or is not LSP's.
     """
     labels = np.moveaxis(load_joints(root, "(3, 14, persons)", (3, 14, None)), -1, 0)
-    # Pixels as they are: nothing says that they count from 1 (docs/formats.md 4).
+    # Pixels as they are: nothing says that they count from 1 (datasets/cards/lsp.md).
     joints = to_skeleton(
         labels[:, :2].swapaxes(1, 2), np.ones((len(labels), 14), np.bool_)
     )

@@ -1,4 +1,7 @@
-"""Leeds Sports Pose Extended: 10,000 persons by crowd workers (docs/formats.md 4)."""
+"""Leeds Sports Pose Extended: 10,000 persons by crowd workers.
+
+Format and traps: datasets/cards/lspet.md.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
