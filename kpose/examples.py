@@ -66,6 +66,9 @@ __all__ = [
 
 PREVIEW_PERSONS = 32
 
+BUFFER = 2**20
+"""Bytes that are written to a shard at a time."""
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -333,7 +336,7 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
         skipped.append((record.source, reason, record.id))
     digest = hashlib.sha256()
     sizes: list[int] = []
-    with atomic_file(shard) as beside, beside.open("wb") as file:
+    with atomic_file(shard) as beside, beside.open("wb", BUFFER) as file:
         for record, crop, encoded in kept:
             framed = frame(serialize(record, encoded, crop.joints, crop.square))
             file.write(framed)

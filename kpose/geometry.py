@@ -135,10 +135,12 @@ def joint_box(joints: NDArray[np.floating]) -> Box | None:
     Args:
         joints: ``(joints, 3)``: x and y in image pixels, 1 where annotated.
     """
-    points = np.asarray(joints, np.float64)[np.asarray(joints)[:, 2] > 0, :2] + 0.5
+    joints = np.asarray(joints)
+    points = joints[joints[:, 2] > 0, :2]
     if not len(points):
         return None
-    return Box(*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return Box(x0 + 0.5, y0 + 0.5, x1 + 0.5, y1 + 0.5)
 
 
 def person_box(joints: NDArray[np.floating]) -> Box | None:

@@ -87,17 +87,14 @@ class PersonRecord:
         the box of the joints, has no area or is under 2 pixels
         (docs/paper-readings.md, reading 3).
         """
-        annotated = self.joints[:, 2] > 0
-        if (
-            not np.isfinite(self.joints[annotated]).all()
-            or not np.isfinite(self.joints[:, 2]).all()
-        ):
+        joints = self.joints[self.joints[:, 2] > 0]
+        if not np.isfinite(joints).all() or not np.isfinite(self.joints[:, 2]).all():
             return "non_finite_joint"
-        if not annotated.any():
+        if not len(joints):
             return "no_joints"
         if self.box is not None and not np.isfinite(self.box).all():
             return "non_finite_joint"
-        for box in (self.box, person_box(self.joints)):
+        for box in (self.box, person_box(joints)):
             if box is not None and (box.area <= 0 or max(box.width, box.height) < 2):
                 return "box_without_area"
         return None
