@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -193,7 +194,7 @@ def _prepare(
             else:
                 tallies[source].skip(reason, name)
             if reason == "unreadable_image":
-                tallies[source].pictures.discard(pictures[source, name])
+                tallies[source].pictures.pop(pictures[source, name], None)
     persons = sum(len(row["ids"]) for row in rows)
     require_usable(persons, tallies)
     index = _index(rows)
@@ -232,8 +233,8 @@ def _request(
     for record in records:
         ref = record.image
         row = (record.id, record.source, record.group, record.split, record.head_rule)
-        size = ref.path.stat().st_size
-        picture = (str(ref.path.absolute()), size, ref.frame, ref.mirrored)
+        size = tallies[record.source].pictures[ref]
+        picture = (os.path.abspath(ref.path), size, ref.frame, ref.mirrored)
         digest.update(repr((row, picture, record.box)).encode())
         digest.update(record.joints.tobytes() + record.visible.tobytes())
     return digest.hexdigest()

@@ -1,5 +1,7 @@
 """Which labels can be used, and the report on them."""
 
+import os
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +61,8 @@ class Tally:
     licence: str
     labels: int = 0
     head_rules: set[str] = field(default_factory=set)
-    pictures: set[ImageRef] = field(default_factory=set)
+    pictures: dict[ImageRef, int] = field(default_factory=dict)
+    """Size of the file, in bytes, of each picture that is used."""
     missing: set[ImageRef] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -116,7 +119,7 @@ def check(
                 raise bad_record(persons[0], str(error)) from None
             for record in persons:
                 tallies[record.source].skip("unreadable_image", record.id)
-            tallies[persons[0].source].pictures.discard(ref)
+            tallies[persons[0].source].pictures.pop(ref)
             continue
         for record in persons:
             placed = place_in(record, shape)
@@ -202,7 +205,7 @@ def screen(
     usable: list[PersonRecord] = []
     tallies: dict[str, Tally] = {}
     seen: set[tuple[str, str]] = set()
-    exists: dict[Path, bool] = {}
+    sizes: dict[Path, int | None] = {}
     for source in sources:
         for record in source.records:
             if len(record.joints) != len(skeleton):
@@ -213,27 +216,33 @@ def screen(
             tally = tallies.setdefault(record.source, Tally(source.licence))
             tally.labels += 1
             path = record.image.path
-            if path not in exists:
-                exists[path] = path.is_file()
-            key = (record.source, record.id)
-            if key in seen:
-                reason: str | None = "duplicate_id"
-            elif not exists[path]:
+            if path not in sizes:
+                sizes[path] = _file_size(path)
+            size = sizes[path]
+            if size is None:
                 tally.skip("missing_image", record.id)
                 tally.missing.add(record.image)
                 continue
-            else:
-                reason = record.defect()
+            key = (record.source, record.id)
+            reason = "duplicate_id" if key in seen else record.defect()
             seen.add(key)
             if reason is None:
                 tally.head_rules.add(record.head_rule)
-                tally.pictures.add(record.image)
+                tally.pictures[record.image] = size
                 usable.append(record)
             elif strict:
                 raise bad_record(record, reason)
             else:
                 tally.skip(reason, record.id)
     return usable, tallies
+
+
+def _file_size(path: Path) -> int | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def place(record: PersonRecord) -> Placed | str:
