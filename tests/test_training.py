@@ -136,7 +136,7 @@ def test_sigkill_at_three_random_moments(tiny_data, tmp_path):
 
     def command(run, *more):
         return [
-            *(sys.executable, "-m", "kpose_cli.main", "train", str(tiny_data)),
+            *(sys.executable, "-m", "kpose_cli", "train", str(tiny_data)),
             *("--preset", str(recipe), "--out", str(run), "--deterministic", *more),
         ]
 
