@@ -418,6 +418,52 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
         images.decode(header_of(width, height), "big.png")
 
 
+def jpeg(**options):
+    file = io.BytesIO()
+    PIL.Image.fromarray(NOISE).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def with_thumbnail():
+    """A JPEG whose EXIF holds a smaller one, frame header and all."""
+    small = io.BytesIO()
+    PIL.Image.fromarray(NOISE[:8, :8]).save(small, "JPEG")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + small.getvalue()
+    return jpeg(exif=exif)
+
+
+def with_fill_bytes():
+    data = jpeg()
+    frame = data.index(b"\xff\xc0")
+    return data[:frame] + b"\xff\xff" + data[frame:]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        jpeg,
+        lambda: jpeg(progressive=True),
+        lambda: jpeg(optimize=True, comment=b"\xff\xc0\0\x11\x08\0\1\0\1"),
+        with_thumbnail,
+        with_fill_bytes,
+    ],
+    ids=["baseline", "progressive", "comment", "thumbnail", "fill bytes"],
+)
+def test_the_size_of_a_jpeg_is_that_of_its_frame(monkeypatch, make):
+    data = make()
+
+    assert images.decode(data, max_pixels=90 * 120).shape == (90, 120, 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="at most 10799 pixels, but has 120 x 90"):
+        images.decode(data, max_pixels=90 * 120 - 1)
+
+
+@pytest.mark.parametrize("end", [2, 3, 4, 11, 20, 30, 160])
+def test_a_jpeg_that_ends_in_its_header_is_refused(end):
+    with pytest.raises(InputError, match=r"a\.jpg must be a"):
+        images.decode(jpeg()[:end], "a.jpg")
+
+
 def test_the_limit_itself_is_allowed():
     data = picture(PIL.Image.fromarray(NOISE), "PNG")
 
