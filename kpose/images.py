@@ -8,6 +8,7 @@ import io
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -215,6 +216,7 @@ def crop_with_surroundings(
             f"{image.shape[1]} x {image.shape[0]} smaller than a pixel of its crop"
         )
     outer = square.expanded(SURROUNDINGS)
+    part: NDArray[Any]
     part, left, top = _part(image, outer, factor)
     x0, y0 = (outer.x0 - left) / factor, (outer.y0 - top) / factor
     step, side = square.side / size / factor, round(size * SURROUNDINGS)
@@ -223,6 +225,9 @@ def crop_with_surroundings(
         # bias, which an enlargement by 2 turns into 0.03 pixels of the crop and one by
         # 20 into 0.3: the joints would no longer lie where the transform says.
         times = min(2 ** math.ceil(-math.log2(2 * step)), 32)
+        if times > 2:
+            # Rounding to 8 bits twice moves slow gradients: 0.09 pixels of the crop.
+            part = np.asarray(part, np.float32)
         part = _refined(part, times)
         x0, y0, step = (x0 + 0.5) * times + 0.5, (y0 + 0.5) * times + 0.5, step * times
     # Only what the picture reaches is sampled; photographs of one person end soon.
@@ -230,7 +235,7 @@ def crop_with_surroundings(
         _reached(start, step, side, length)
         for start, length in ((x0, part.shape[1]), (y0, part.shape[0]))
     )
-    result = np.zeros((side, side, 3), np.uint8)
+    result = np.zeros((side, side, 3), part.dtype)
     if columns and rows:
         # Output pixel i samples the image at x0 + (i + 0.5) * step - 0.5.
         x, y = (
@@ -240,10 +245,12 @@ def crop_with_surroundings(
         reached = result[rows.start : rows.stop, columns.start : columns.stop]
         grid = np.array([[step, 0, x], [0, step, y]], np.float64)
         cv2.warpAffine(part, grid, reached.shape[1::-1], dst=reached, flags=WARP)
-    return result
+    return np.asarray(
+        result if result.dtype == np.uint8 else cv2.convertScaleAbs(result), np.uint8
+    )
 
 
-def _refined(part: Image, times: int) -> Image:
+def _refined(part: NDArray[Any], times: int) -> NDArray[Any]:
     """Put ``times`` pixels, a power of 2 up to 32, into the place of one.
 
     Old pixels stay where they are, so that interpolating the result is interpolating
@@ -253,7 +260,7 @@ def _refined(part: Image, times: int) -> Image:
     height, width = part.shape[:2]
     grid = np.array([[1 / times, 0, -1], [0, 1 / times, -1]], np.float64)
     size = ((width + 1) * times + 1, (height + 1) * times + 1)
-    return np.asarray(cv2.warpAffine(part, grid, size, flags=WARP), np.uint8)
+    return np.asarray(cv2.warpAffine(part, grid, size, flags=WARP))
 
 
 def _reached(start: float, step: float, count: int, length: int) -> range:
