@@ -69,7 +69,8 @@ def check(folder, printed):
     parity = json.loads((folder / "runs" / "export" / "parity.json").read_text())
     assert set(parity["formats"]) == {"saved_model", "tflite"}
     rows = (folder / "runs" / "clip" / "keypoints.jsonl").read_text().splitlines()
-    assert len(rows) == len(printed["python"].splitlines()) > 5
+    lines = re.findall(r"^\d+ \[.*\d\]$", printed["python"], re.MULTILINE)
+    assert len(rows) == len(lines) > 5
     assert "mean pose" in printed["eval"]
     assert "synthetic" in printed["inspect"]
     assert printed["doctor"].splitlines()[-1].endswith("0 failed")
