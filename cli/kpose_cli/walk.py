@@ -103,7 +103,7 @@ FULL = Plan(
     general=1500,
     use_case=500,
     seconds=4.0,
-    pretrain={"epochs": 3, "learning_rate": 5e-4, "ema": 0.97},
+    pretrain={"epochs": 2, "learning_rate": 5e-4, "ema": 0.97},
     finetune={"epochs": 5, "learning_rate": 3e-4, "ema": 0.95},
     size=128,
 )
