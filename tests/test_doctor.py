@@ -111,24 +111,37 @@ def test_versions_inside_their_ranges_are_listed(installed):
     assert finding == ("packages", True, "keras 3.15.1, numpy 2.4.6", "")
 
 
+@pytest.mark.parametrize("name", ["opencv-python", "opencv-python-headless"])
+def test_either_opencv_will_do(installed, name):
+    finding = installed(["opencv-python<6,>=4.13"], {name: "5.0.0"})
+
+    assert finding == ("packages", True, f"{name} 5.0.0", "")
+
+
 @pytest.mark.parametrize(
-    ("versions", "message"),
+    ("wanted", "versions", "message"),
     [
-        ({"keras": "3.14.0"}, "keras<3.16,>=3.15 is needed, but 3.14.0 is there"),
-        ({}, "keras<3.16,>=3.15 is needed, but missing is there"),
         (
-            {"keras": "3.15.0", "tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0"},
+            "keras<3.16,>=3.15",
+            {"keras": "3.14.0"},
+            "keras<3.16,>=3.15 is needed, but keras 3.14.0 is there",
+        ),
+        ("keras>=3.15", {}, "keras>=3.15 is needed, but missing"),
+        (
+            "tensorflow<2.22,>=2.21",
+            {"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0"},
             "tensorflow and tensorflow-cpu must not both be installed",
         ),
         (
-            {"keras": "3.15.0", "opencv-python": "4", "opencv-python-headless": "4"},
-            "opencv-python and opencv-python-headless must not both be installed",
+            "opencv-python>=4.13",
+            {"opencv-python-headless": "4.5"},
+            "opencv-python>=4.13 is needed, but opencv-python-headless 4.5 is there",
         ),
     ],
-    ids=["old", "missing", "two tensorflows", "two opencvs"],
+    ids=["old", "missing", "both", "old stand-in"],
 )
-def test_what_does_not_fit_together_is_named(installed, versions, message):
-    finding = installed(["keras<3.16,>=3.15"], versions)
+def test_what_does_not_fit_together_is_named(installed, wanted, versions, message):
+    finding = installed([wanted], versions)
 
     assert (finding.ok, finding.detail) == (False, message)
 

@@ -13,12 +13,15 @@ import click
 from kpose_cli.common import echo_summary, json_option
 
 SYSTEM_LIBRARIES = (
-    "apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu), "
+    "apt-get install libgl1 libglib2.0-0 libxcb1 (Debian, Ubuntu), "
     "or opencv-python-headless in place of opencv-python"
 )
 
-ONE_OF = (("opencv-python", "opencv-python-headless"), ("tensorflow", "tensorflow-cpu"))
-"""Distributions that install the same module: the second damages the first."""
+STAND_INS = {
+    "opencv-python": "opencv-python-headless",
+    "tensorflow": "tensorflow-cpu",
+}
+"""Distributions that install the same module: either will do, both break it."""
 
 GPU_DEVICES = ("/dev/nvidia0", "/dev/dxg")
 """There where Linux, or WSL2, has an NVIDIA driver and a GPU."""
@@ -100,30 +103,26 @@ def _packages() -> str:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        try:
-            version = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "missing"
-        found.append(f"{wanted.name} {version}")
-        if version == "missing" or version not in wanted.specifier:
-            wrong.append(f"{wanted} is needed, but {version} is there")
-    installed = {name for pair in ONE_OF for name in pair if _has(name)}
-    wrong += [
-        f"{' and '.join(pair)} must not both be installed"
-        for pair in ONE_OF
-        if installed.issuperset(pair)
-    ]
+        names = [wanted.name, STAND_INS.get(wanted.name, wanted.name)]
+        installed = {name: _version(name) for name in names if _version(name)}
+        found += [f"{name} {version}" for name, version in installed.items()]
+        if len(installed) > 1:
+            wrong.append(f"{' and '.join(installed)} must not both be installed")
+        elif not installed:
+            wrong.append(f"{wanted} is needed, but missing")
+        elif not all(version in wanted.specifier for version in installed.values()):
+            wrong.append(f"{wanted} is needed, but {found[-1]} is there")
     if wrong:
         raise RuntimeError("; ".join(wrong))
     return ", ".join(found)
 
 
-def _has(distribution: str) -> bool:
+def _version(distribution: str) -> str:
+    """Return the installed version, empty where there is none."""
     try:
-        importlib.metadata.version(distribution)
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return ""
 
 
 def _opencv() -> str:
