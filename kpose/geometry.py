@@ -55,6 +55,15 @@ class Box(NamedTuple):
         """Return the box in the mirror image of a picture ``width`` pixels wide."""
         return Box(width - self.x1, self.y0, width - self.x0, self.y1)
 
+    def clipped(self, width: float, height: float) -> "Box":
+        """Return the part inside a picture; its area is 0 where there is none."""
+        return Box(
+            max(self.x0, 0.0),
+            max(self.y0, 0.0),
+            min(self.x1, width),
+            min(self.y1, height),
+        )
+
     def iou(self, other: "Box") -> float:
         """Return intersection over union with ``other``, 0 to 1."""
         overlap = Box(

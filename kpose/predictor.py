@@ -1,6 +1,6 @@
 """Picture -> people -> joints in image pixels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose import images, runtime, sources
+from kpose.detection import Detection, Detector, confident
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
 from kpose.images import Image
 from kpose.joints import COCO_17, Skeleton
 from kpose.runtime import Runtime
 from kpose.sources import Picture
+from kpose.stream import Stream, without_twins
 
 OK, UNREADABLE, OUTSIDE = "ok", "unreadable", "box_outside"
+NOBODY = "no_person"
 """States of a result: joints found; the picture cannot be decoded; the box given has no
-pixel of the picture."""
+pixel of the picture; there is nobody in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,85 +102,208 @@ class Person:
 
 
 class Predictor:
-    """Finds joints in pictures with one model.
+    """Finds people and their joints in pictures and videos with one model.
 
     Args:
         model: A loaded model, see ``runtime.open``.
+        detector: Finds the people, see ``kpose.detection.open``; without one the whole
+            picture is one person's box.
         flip_test: Whether to average with the answer for the mirrored crop
             (paper section 3.7).
+        min_score: Detector score that a new person needs; None is what the detector
+            recommends.
+        follow: In a video the detector looks at every ``follow``-th frame, and when a
+            person is lost or new; in between the last pose gives the crop. 1 is every
+            frame.
+        smooth: Whether the joints of a video are smoothed (``kpose.smoothing``).
+
+    Raises:
+        InputError: If ``follow`` is under 1, or ``min_score`` not in 0..1.
     """
 
-    def __init__(self, model: Runtime, flip_test: bool = True) -> None:
+    def __init__(
+        self,
+        model: Runtime,
+        detector: Detector | None = None,
+        *,
+        flip_test: bool = True,
+        min_score: float | None = None,
+        follow: int = 1,
+        smooth: bool = True,
+    ) -> None:
         """Take a loaded model."""
+        if follow < 1:
+            raise InputError(f"follow must be 1 frame or more. Received: {follow}")
+        if min_score is None:
+            min_score = 0.0 if detector is None else detector.threshold
+        if not 0 <= min_score <= 1:
+            raise InputError(f"min_score must be in 0..1. Received: {min_score}")
         self.model = model
+        self.detector = detector
         self.flip_test = flip_test
+        self.min_score = min_score
+        self.follow = follow
+        self.smooth = smooth
         self.skeleton = model.skeleton
 
     def predict_image(
         self, image: Image, boxes: Sequence[Box] | None = None
     ) -> list[Person]:
-        """Return one person per box, in their order.
+        """Return the people in a picture; none is an empty list.
 
         Args:
             image: ``(height, width, 3)`` RGB uint8.
-            boxes: Person boxes in image pixels; None is one person in the whole
-                picture.
+            boxes: Person boxes in image pixels: one person each, in their order. None
+                asks the detector; its people come best first.
 
         Raises:
             InputError: If the image has another form, or a box has no area or no pixel
                 of the picture.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(
-                "an image must be RGB uint8 of shape (height, width, 3). "
-                f"Received: {image.dtype} of shape {image.shape}"
-            )
-        boxes = [_whole(image)] if boxes is None else list(boxes)
-        squares = [SquareCrop.around(box) for box in boxes]
+        _require_image(image)
+        if boxes is None:
+            found = self.locate(image, least=self.min_score)
+            return without_twins(self.ask(image, found))
         for box in boxes:
+            SquareCrop.around(box)  # refuses a box of no area
             if not _covers(box, image):
                 raise InputError(
                     f"a box must cover some of the {image.shape[1]} x {image.shape[0]} "
                     f"pixels of the picture. Received: {tuple(map(float, box))}"
                 )
-        if not boxes:
+        return self.ask(image, [Detection(box, None) for box in boxes])
+
+    def locate(
+        self, image: Image, picture: str = "", frame: int = 0, least: float = 0.0
+    ) -> list[Detection]:
+        """Return where the people are, best first.
+
+        Args:
+            image: ``(height, width, 3)`` RGB uint8.
+            picture: Name of the file, and ``frame`` the index of the frame in it, for
+                boxes that were made elsewhere.
+            frame: See ``picture``.
+            least: Smallest score.
+        """
+        if self.detector is None:
+            found = [Detection(_whole(image), None)]
+        else:
+            found = confident(self.detector.detect(image, picture, frame), least)
+        # A picture of one pixel, or a sliver of a box, shows nobody.
+        return [
+            one
+            for one in found
+            if max(one.box.width, one.box.height) >= 2 and _covers(one.box, image)
+        ]
+
+    def ask(self, image: Image, found: Sequence[Detection]) -> list[Person]:
+        """Return one person per detection, in their order.
+
+        Args:
+            image: ``(height, width, 3)`` RGB uint8.
+            found: Boxes of at least 2 pixels that cover some of the picture.
+        """
+        if not found:
             return []
+        squares = [SquareCrop.around(one.box) for one in found]
         size = self.model.size
         crops = np.stack([images.crop(image, square, size) for square in squares])
-        ask = runtime.predict_flip if self.flip_test else Runtime.predict
-        answer = ask(self.model, crops)
+        predict = runtime.predict_flip if self.flip_test else Runtime.predict
+        answer = predict(self.model, crops)
         people = []
-        for index, (box, square) in enumerate(zip(boxes, squares, strict=True)):
+        for index, (one, square) in enumerate(zip(found, squares, strict=True)):
             keypoints = np.full((len(self.skeleton), 3), np.nan)
             keypoints[:, :2] = square.crop_to_image(answer.keypoints[index])
             if answer.confidence is not None:
                 keypoints[:, 2] = answer.confidence[index]
-            people.append(Person(keypoints, self.skeleton, box))
+            people.append(Person(keypoints, self.skeleton, one.box, one.score))
         return people
 
     def predict_picture(
         self, picture: Picture, boxes: Sequence[Box] | None = None
     ) -> list[Person]:
-        """Return the people of a picture; what is wrong with it becomes their status.
+        """Return the people of one picture, by itself.
+
+        What is wrong with it, or that nobody is in it, becomes the status of a row:
+        there is at least one.
 
         Args:
             picture: What ``sources.pictures`` yields.
             boxes: See ``predict_image``.
         """
+        return self._rows(picture, boxes, None)
+
+    def predict_pictures(
+        self,
+        pictures: Iterable[Picture],
+        stream: bool,
+        boxes: Sequence[Box] | None = None,
+    ) -> Iterator[tuple[Picture, list[Person]]]:
+        """Yield each picture with its people, at least one row each.
+
+        Args:
+            pictures: What ``sources.pictures`` yields.
+            stream: Whether they are frames that follow each other: people are numbered,
+                followed and smoothed then.
+            boxes: See ``predict_image``; the same for every picture.
+        """
+        state = Stream(self, boxes) if stream else None
+        for picture in pictures:
+            yield picture, self._rows(picture, boxes, state)
+
+    def predict(
+        self, source: str | Path | Image, boxes: Sequence[Box] | None = None
+    ) -> Iterator[Person]:
+        """Yield the people in a picture, a folder of pictures, a video or a camera.
+
+        A picture that cannot be read, or shows nobody, yields one person with that
+        ``status``.
+
+        Args:
+            source: A path, a pattern such as ``"photos/*.jpg"``, the number of a camera
+                as text, or an image ``(height, width, 3)`` RGB uint8.
+            boxes: Person boxes in image pixels, the same for every picture. None asks
+                the detector.
+
+        Raises:
+            InputError: If there is nothing to read there.
+        """
+        if not isinstance(source, str | Path):
+            yield from self.predict_image(source, boxes)
+            return
+        found, problems = sources.find([source])
+        for problem in problems:
+            raise InputError(problem)
+        for one in found:
+            pictures = sources.pictures(one)
+            stream = sources.is_stream(one)
+            for _, people in self.predict_pictures(pictures, stream, boxes):
+                yield from people
+
+    def _rows(
+        self,
+        picture: Picture,
+        boxes: Sequence[Box] | None,
+        stream: Stream | None,
+    ) -> list[Person]:
         image = picture.image
         if image is None:
             people = [self._nobody(None, UNREADABLE, picture.problem)]
         else:
-            boxes = [_whole(image)] if boxes is None else boxes
-            inside = [box for box in boxes if _covers(box, image)]
-            found = iter(self.predict_image(image, inside))
+            if stream is not None:
+                people = stream.people(image, picture)
+            elif boxes is None:
+                found = self.locate(
+                    image, picture.source, picture.frame, self.min_score
+                )
+                people = without_twins(self.ask(image, found))
+            else:
+                inside = [box for box in boxes if _covers(box, image)]
+                people = self.predict_image(image, inside)
             problem = f"the picture has {image.shape[1]} x {image.shape[0]} pixels"
-            people = [
-                next(found)
-                if _covers(box, image)
-                else self._nobody(box, OUTSIDE, problem)
-                for box in boxes
-            ]
+            for index, box in enumerate(boxes or []):
+                if not _covers(box, image):
+                    people.insert(index, self._nobody(box, OUTSIDE, problem))
         return [
             replace(
                 person,
@@ -185,34 +311,20 @@ class Predictor:
                 frame=picture.frame,
                 time_ms=picture.time_ms,
             )
-            for person in people
+            for person in people or [self._nobody(None, NOBODY, "")]
         ]
-
-    def predict(
-        self, source: str | Path | Image, boxes: Sequence[Box] | None = None
-    ) -> Iterator[Person]:
-        """Yield the people in a picture, a folder of pictures or a video.
-
-        A picture that cannot be read yields one person with that ``status``.
-
-        Args:
-            source: A path, or an image ``(height, width, 3)`` RGB uint8.
-            boxes: Person boxes in image pixels, the same for every picture; None is one
-                person in the whole picture.
-
-        Raises:
-            InputError: If there is no such file, or the folder has no picture.
-        """
-        if not isinstance(source, str | Path):
-            yield from self.predict_image(source, boxes)
-            return
-        for path in sources.find([source]):
-            for picture in sources.pictures(path):
-                yield from self.predict_picture(picture, boxes)
 
     def _nobody(self, box: Box | None, status: str, problem: str) -> Person:
         keypoints = np.full((len(self.skeleton), 3), np.nan)
         return Person(keypoints, self.skeleton, box, status=status, problem=problem)
+
+
+def _require_image(image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            "an image must be RGB uint8 of shape (height, width, 3). "
+            f"Received: {image.dtype} of shape {image.shape}"
+        )
 
 
 def _whole(image: Image) -> Box:
@@ -222,7 +334,7 @@ def _whole(image: Image) -> Box:
 def _covers(box: Box, image: Image) -> bool:
     """Return whether the box has any of the picture in it."""
     height, width = image.shape[:2]
-    return box.x0 < width and box.y0 < height and box.x1 > 0 and box.y1 > 0
+    return box.clipped(width, height).area > 0
 
 
 def _point(point: NDArray[np.float64]) -> list[float | None] | None:

@@ -1,0 +1,259 @@
+"""People of one video or camera, frame after frame.
+
+Where the detector looks at every frame, this adds numbers and smoothing. In follow mode
+the pose of the last frame gives the next crop, and the detector, several times as
+expensive as the network, looks only now and then.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kpose.detection import Detection
+from kpose.geometry import Box, person_box
+from kpose.images import Image
+from kpose.smoothing import OneEuro
+from kpose.sources import Picture
+from kpose.tracking import Sighting, Tracker, pose_similarity
+
+if TYPE_CHECKING:
+    from kpose.predictor import Person, Predictor
+
+WEAK = 0.5
+"""A detection with at least this share of the score that a new person needs keeps a
+known one."""
+
+NEAR = 0.3
+"""Least intersection over union of a weak detection and the person it keeps."""
+
+COVERED = 0.5
+"""A followed person whose box overlaps a detection by this much is looked for there."""
+
+DUPLICATE = 0.8
+"""People whose poses are more similar than this are one person, seen twice."""
+
+FALLEN = 0.6
+"""A followed person is doubtful where the confidence is below this share of what it was
+when the detector last saw the person."""
+
+UNSEEN = 2
+"""A followed person whom the detector misses so many times in a row is gone."""
+
+SHARE = 0.5
+"""How much of a followed box comes from the newest pose; the rest from the box before,
+so that one wrong joint does not throw it."""
+
+
+@dataclass
+class _Followed:
+    """What is known of a person from frame to frame.
+
+    ``box`` is where to look next; ``confidence`` what it was when the detector last saw
+    the person; ``unseen`` how many times in a row the detector missed the person.
+    """
+
+    box: Box
+    confidence: float
+    score: float | None
+    unseen: int = 0
+
+
+class Stream:
+    """Finds people in the frames of one video, in order.
+
+    Args:
+        predictor: Model, detector and settings.
+        boxes: Person boxes that are the same in every frame, instead of a detector.
+    """
+
+    def __init__(self, predictor: "Predictor", boxes: Sequence[Box] | None) -> None:
+        """Start before the first frame."""
+        self._predictor = predictor
+        self._boxes = boxes
+        self._tracker = Tracker()
+        self._followed: dict[int, _Followed] = {}  # who was in the last frame
+        self._filters: dict[int, OneEuro] = {}
+        self._since_detection = 0
+
+    def people(self, image: Image, picture: Picture) -> "list[Person]":
+        """Return the people of the next frame, in the order of their numbers.
+
+        Args:
+            image: Its pixels, ``(height, width, 3)`` RGB uint8.
+            picture: Which frame it is, and when.
+        """
+        # Without a clock there is nothing to go by but the order.
+        time_ms = picture.frame * 40.0 if picture.time_ms is None else picture.time_ms
+        for id in self._tracker.forget(time_ms):
+            self._followed.pop(id, None)
+            self._filters.pop(id, None)
+        self._since_detection += 1
+        seen = None
+        if self._boxes is None and self._since_detection < self._predictor.follow:
+            seen = self._follow(image)
+        if seen is None:
+            seen = self._detect(image, picture, time_ms)
+        seen.sort(key=_number_of)
+        self._remember(seen, time_ms)
+        return [self._smooth(person, time_ms) for person in seen]
+
+    def _follow(self, image: Image) -> "list[Person] | None":
+        """Look where people should be; None if there is none, or a doubtful one."""
+        boxes = [followed.box for followed in self._followed.values()]
+        if not boxes or not all(_visible(box, image) for box in boxes):
+            return None
+        people = self._look(image, list(self._followed))
+        return None if any(map(self._doubtful, people)) else without_twins(people)
+
+    def _detect(self, image: Image, picture: Picture, time_ms: float) -> "list[Person]":
+        """Look at the whole frame, and at whoever was followed and is not found."""
+        self._since_detection = 0
+        strong, weak = self._candidates(image, picture, time_ms)
+        people = self._predictor.ask(image, [*strong, *weak])
+        found = self._number(without_twins(people[: len(strong)]), time_ms, set())
+        taken = {_number_of(person) for person in found}
+        found += self._number(people[len(strong) :], time_ms, taken, fresh=False)
+        taken = {_number_of(person) for person in found}
+        missed = [
+            id
+            for id, followed in self._followed.items()
+            if id not in taken and _visible(followed.box, image)
+        ]
+        kept = [
+            person
+            for person in self._look(image, missed)
+            if not self._doubtful(person)
+            and self._followed[_number_of(person)].unseen + 1 < UNSEEN
+        ]
+        for person in kept:
+            self._followed[_number_of(person)].unseen += 1
+        for id in taken:  # seen by the detector: a new start
+            self._followed.pop(id, None)
+        return without_twins([*found, *kept])
+
+    def _look(self, image: Image, ids: Sequence[int]) -> "list[Person]":
+        """Ask the network about followed people, where they should be."""
+        found = [Detection(self._followed[i].box, self._followed[i].score) for i in ids]
+        people = self._predictor.ask(image, found)
+        return [replace(p, track_id=id) for id, p in zip(ids, people, strict=True)]
+
+    def _candidates(
+        self, image: Image, picture: Picture, time_ms: float
+    ) -> tuple[list[Detection], list[Detection]]:
+        """Return detections good enough for anybody, and those for known people."""
+        predictor = self._predictor
+        if self._boxes is not None:
+            height, width = image.shape[:2]
+            inside = [b for b in self._boxes if b.clipped(width, height).area > 0]
+            return [Detection(box, None) for box in inside], []
+        least = predictor.min_score
+        found = predictor.locate(image, picture.source, picture.frame, WEAK * least)
+        strong = [one for one in found if one.score is None or one.score >= least]
+        expected = [
+            track.expected(time_ms).box for track in self._tracker.tracks.values()
+        ]
+        weak = [
+            one
+            for one in found
+            if one not in strong
+            and any(one.box.iou(box) >= NEAR for box in expected)
+            and all(one.box.iou(other.box) < COVERED for other in strong)
+        ]
+        return strong, weak
+
+    def _number(
+        self,
+        people: "Sequence[Person]",
+        time_ms: float,
+        taken: set[int],
+        fresh: bool = True,
+    ) -> "list[Person]":
+        """Return people with their numbers; unknown ones only where ``fresh``."""
+        sightings = [_sighting(person) for person in people]
+        ids = self._tracker.match(sightings, time_ms, taken)
+        numbered = []
+        for person, sighting, id in zip(people, sightings, ids, strict=True):
+            if id is None and fresh:
+                id = self._tracker.add(sighting, time_ms)
+            if id is not None:
+                numbered.append(replace(person, track_id=id))
+        return numbered
+
+    def _remember(self, seen: "Sequence[Person]", time_ms: float) -> None:
+        """Note where people are and where to look next; the others are not followed."""
+        followed = {}
+        for person in seen:
+            id = _number_of(person)
+            self._tracker.see(id, _sighting(person), time_ms)
+            known = self._followed.get(id)
+            assert person.box is not None
+            if known is None:
+                known = _Followed(person.box, _confidence(person), person.score)
+            known.box = _next_box(person)
+            followed[id] = known
+        self._followed = followed
+
+    def _smooth(self, person: "Person", time_ms: float) -> "Person":
+        if not self._predictor.smooth:
+            return person
+        assert person.box is not None
+        filter = self._filters.setdefault(_number_of(person), OneEuro())
+        size = max(person.box.width, person.box.height)
+        keypoints = person.keypoints.copy()
+        keypoints[:, :2] = filter(keypoints[:, :2], time_ms, size)
+        return replace(person, keypoints=keypoints)
+
+    def _doubtful(self, person: "Person") -> bool:
+        """Return whether a followed person is probably not there any more."""
+        before = self._followed[_number_of(person)].confidence
+        return _confidence(person) < FALLEN * before
+
+
+def _number_of(person: "Person") -> int:
+    assert person.track_id is not None
+    return person.track_id
+
+
+def _next_box(person: "Person") -> Box:
+    """Return where to look for a person in the next frame, image pixels."""
+    assert person.box is not None
+    joints = np.ones((len(person.keypoints), 3))
+    joints[:, :2] = person.keypoints[:, :2]
+    pose = person_box(joints)
+    assert pose is not None
+    return Box(
+        *(
+            SHARE * new + (1 - SHARE) * old
+            for new, old in zip(pose, person.box, strict=True)
+        )
+    )
+
+
+def without_twins(people: "Sequence[Person]") -> "list[Person]":
+    """Return people without those who are somebody earlier in the list, seen again."""
+    kept: list[Person] = []
+    for person in people:
+        here = _sighting(person)
+        if all(pose_similarity(here, _sighting(k)) <= DUPLICATE for k in kept):
+            kept.append(person)
+    return kept
+
+
+def _sighting(person: "Person") -> Sighting:
+    assert person.box is not None
+    return Sighting(person.box, person.keypoints[:, :2])
+
+
+def _confidence(person: "Person") -> float:
+    """Return the mean over the joints, 1 where the network gives none."""
+    mean = float(person.keypoints[:, 2].mean())
+    return mean if math.isfinite(mean) else 1.0
+
+
+def _visible(box: Box, image: Image) -> bool:
+    """Return whether a quarter of a box or more is in the picture."""
+    height, width = image.shape[:2]
+    return box.clipped(width, height).area > 0.25 * box.area > 0
