@@ -19,7 +19,7 @@ from kpose.images import Image
 FLOOR = 0.05
 """Detections below this score are never returned."""
 
-CONTRACTS = "tflite:PATH or whole"
+CONTRACTS = "tflite:PATH, rtmdet:PATH, yolox:PATH or whole"
 """What ``open`` takes, for messages."""
 
 
@@ -76,7 +76,7 @@ def open(name: str, threads: int | None = None) -> Detector:
         from kpose.detection.whole import Whole
 
         return Whole()
-    if contract not in ("tflite",) or not text:
+    if contract not in ("tflite", "rtmdet", "yolox") or not text:
         raise InputError(f"a detector must be {CONTRACTS}. Received: {name}")
     if not path.exists():
         raise InputError(
@@ -86,6 +86,14 @@ def open(name: str, threads: int | None = None) -> Detector:
         raise InputError(
             f"expected a person detector in {path}, but it is a pose model of kpose"
         )
+    if contract == "rtmdet":
+        from kpose.detection.rtmdet import RTMDet
+
+        return RTMDet(name, path, threads)
+    if contract == "yolox":
+        from kpose.detection.yolox import YOLOX
+
+        return YOLOX(name, path, threads)
     from kpose.detection.tflite import TFLite
 
     return TFLite(name, path, threads)
