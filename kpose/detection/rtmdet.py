@@ -89,8 +89,8 @@ class RTMDet:
         height, width = self._network.height, self._network.width
         if value.ndim != 4 or value.shape[0] != 1 or value.shape[3] != 5:
             return False
-        h, w = value.shape[1:3]
-        return height % h == 0 and width % w == 0 and height // h == width // w
+        stride = height // value.shape[1]
+        return stride > 0 and value.shape[1:3] == (height // stride, width // stride)
 
     def _raw(self, outputs: dict[str, NDArray[Any]]) -> Rows:
         rows = [

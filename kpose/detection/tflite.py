@@ -87,7 +87,9 @@ class TFLite:
     def _run(self, image: Image) -> list[NDArray[Any]]:
         """Return the outputs in the order of the file."""
         pixels: NDArray[Any]
-        pixels = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
+        # Cubic, because these networks take the steps of an enlarged small picture
+        # for edges (docs/decisions.md).
+        pixels = cv2.resize(image, self._size, interpolation=cv2.INTER_CUBIC)
         if self._dtype == np.float32:
             pixels = (pixels.astype(np.float32) - 127.5) / 127.5
         self._interpreter.set_tensor(
