@@ -119,7 +119,7 @@ class TFLite:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         outputs = self._run(noise)
         boxes = [i for i, output in enumerate(outputs) if output.ndim == 3]
-        count = [i for i, output in enumerate(outputs) if output.size == 1]
+        count = [i for i, output in enumerate(outputs) if output.ndim < 2]
         pair = [i for i, output in enumerate(outputs) if output.ndim == 2]
         if (
             any(output.dtype != np.float32 for output in outputs)
