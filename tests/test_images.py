@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -324,6 +325,41 @@ def test_sixteen_bits_become_eight():
     assert decoded.shape == (1, 4, 3)
 
 
+@pytest.mark.parametrize("kind", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_keep_their_upper_eight(kind, channels):
+    deep = NOISE[..., :channels].astype(np.uint16) * 257  # 0 to 65535
+
+    decoded = images.decode(cv2.imencode(kind, deep[..., ::-1])[1].tobytes())
+
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(
+        decoded, np.broadcast_to(NOISE[..., :channels], NOISE.shape)
+    )
+
+
+def test_an_animated_gif_gives_its_first_frame():
+    frames = [
+        PIL.Image.fromarray(np.full((5, 7, 3), color, np.uint8))
+        for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    ]
+
+    decoded = images.decode(
+        picture(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    )
+
+    np.testing.assert_array_equal(decoded, np.full((5, 7, 3), (255, 0, 0), np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_black_picture_is_a_picture(kind):
+    black = np.zeros((48, 64, 3), np.uint8)
+
+    decoded = images.decode(picture(PIL.Image.fromarray(black), kind))
+
+    np.testing.assert_array_equal(decoded, black)
+
+
 def test_cmyk_becomes_rgb():
     data = picture(UPRIGHT.convert("CMYK"), "JPEG", quality=100, subsampling=0)
 
@@ -413,6 +449,7 @@ def test_damaged_bytes_give_a_picture_or_an_input_error(kind, places, share):
         return
     assert decoded.ndim == 3
     assert decoded.shape[2] == 3
+    assert decoded.shape[0] * decoded.shape[1] <= 9000
 
 
 def header_of(width, height):
@@ -480,6 +517,45 @@ def test_the_size_of_a_jpeg_is_that_of_its_frame(monkeypatch, make):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError, match="at most 10799 pixels, but has 120 x 90"):
         images.decode(data, max_pixels=90 * 120 - 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (300, 2)])
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "RGBA", {}),
+        ("PNG", "P", {}),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+        ("BMP", "L", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+        ("TIFF", "RGB", {}),
+        ("TIFF", "L", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_the_size_is_known_from_the_header(monkeypatch, size, kind, mode, options):
+    data = picture(PHOTO.resize(size).convert(mode), kind, **options)
+    pixels = size[0] * size[1]
+
+    assert images.decode(data, max_pixels=pixels).shape == (size[1], size[0], 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError, match=f", but has {size[0]} x {size[1]}$"):
+        images.decode(data, max_pixels=pixels - 1)
+
+
+def test_the_size_of_odd_headers():
+    """Numbers that stand first byte first, a short header, rows from the top."""
+    numbers = struct.pack(">HHIHHI", 256, 3, 1, 700, 0, 0)[:12]
+    numbers += struct.pack(">HHII", 257, 4, 1, 90_000)
+    motorola = b"MM\0*" + struct.pack(">IH", 8, 2) + numbers
+    short = b"BM" + bytes(12) + struct.pack("<IHH", 12, 700, 90)
+    from_the_top = b"BM" + bytes(12) + struct.pack("<Iii", 40, 700, -90)
+
+    for data, height in ((motorola, 90_000), (short, 90), (from_the_top, 90)):
+        with pytest.raises(InputError, match=f"at most 9 .* 700 x {height}$"):
+            images.decode(data, max_pixels=9)
 
 
 @pytest.mark.parametrize("end", [2, 3, 4, 11, 20, 30, 160])
@@ -579,9 +655,63 @@ def test_read_unmirrors_a_frame(video):
     assert frame[24, 10, 0] < 80
 
 
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3, 4], [4, 3, 3, 0, 0, 2, 4, 1], [2, 2, 2, 4]]
+)
+def test_frames_read_in_any_order_are_those_of_the_video(video, order):
+    capture = cv2.VideoCapture(str(video))
+    frames = [capture.read()[1][..., ::-1] for _ in range(5)]
+
+    for index in order:
+        found = images.read(ImageRef(video, frame=index))
+        np.testing.assert_array_equal(found, frames[index])
+
+
+def test_frames_in_order_are_decoded_once(monkeypatch, video, tmp_path):
+    """Several persons of each frame, and a picture in between."""
+    copy = tmp_path / "copy.avi"
+    copy.write_bytes(video.read_bytes())
+    opened = []
+    real = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda path: opened.append(path) or real(path)
+    )
+    (tmp_path / "a.png").write_bytes(images.encode(NOISE, "png", 0))
+
+    for index in (0, 0, 1, 3, 3, 4):
+        images.read(ImageRef(copy, frame=index))
+        images.read(ImageRef(tmp_path / "a.png"))
+    assert opened == [str(copy)]
+    images.read(ImageRef(copy, frame=1))
+    assert opened == [str(copy)] * 2
+
+
+def test_a_video_that_changed_is_opened_again(video, tmp_path):
+    path = tmp_path / "clip.avi"
+    path.write_bytes(video.read_bytes())
+    images.read(ImageRef(path, frame=2))
+
+    path.write_bytes(b"no video any more")
+
+    with pytest.raises(InputError, match="must be a video with a frame 3"):
+        images.read(ImageRef(path, frame=3))
+
+
+def test_threads_that_read_one_video_do_not_disturb_each_other(video):
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(
+            lambda index: images.read(ImageRef(video, frame=index))[24, 50].mean(),
+            [0, 4, 1, 3, 2] * 8,
+        )
+
+    expected = [20, 180, 60, 140, 100] * 8
+    np.testing.assert_allclose(list(found), expected, atol=4)
+
+
 def test_read_refuses_a_frame_that_is_not_there(video, tmp_path):
     with pytest.raises(InputError, match="with a frame 5, but has none"):
         images.read(ImageRef(video, frame=5))
     (tmp_path / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(InputError, match="must be a video with a frame 0"):
-        images.read(ImageRef(tmp_path / "a.mp4", frame=0))
+    for name in ("a.mp4", "missing.mp4"):
+        with pytest.raises(InputError, match="must be a video with a frame 0"):
+            images.read(ImageRef(tmp_path / name, frame=0))
