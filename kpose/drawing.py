@@ -24,6 +24,9 @@ GAP = 4
 SUBPIXEL_BITS = 4
 """Fraction bits of OpenCV's fixed-point coordinates."""
 
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+"""Of labels."""
+
 
 def draw_skeleton(
     image: Image, joints: NDArray[np.floating], skeleton: Skeleton
@@ -85,6 +88,33 @@ def draw_box(image: Image, box: Box) -> Image:
     # Edge x lies at x - 0.5 where pixel centres are at integers.
     x0, y0, x1, y1 = np.rint(np.clip(box, -limit, limit) - 0.5).astype(int).tolist()
     cv2.rectangle(drawn, (x0, y0), (x1, y1), (255, 255, 255), 1)
+    return drawn
+
+
+def draw_label(image: Image, box: Box, text: str) -> Image:
+    """Return a copy of ``image`` with white text on black above the corner of ``box``.
+
+    It is moved into the picture where it would leave it.
+
+    Args:
+        image: ``(height, width, 3)`` RGB uint8.
+        box: Its top left corner counts, in image pixels.
+        text: ASCII; empty draws nothing.
+    """
+    drawn = np.array(image, np.uint8, order="C")
+    if not text:
+        return drawn
+    height, width = image.shape[:2]
+    scale = max(0.4, height / 1500)
+    thickness = max(1, round(scale * 1.5))
+    (w, h), below = cv2.getTextSize(text, FONT, scale, thickness)
+    # Left and bottom edge of the ground, on whole pixels.
+    x = int(np.clip(box.x0, 0, max(width - w, 0)))
+    y = int(np.clip(box.y0, min(h + below, height), height))
+    drawn[max(y - h - below, 0) : y, x : x + w] = 0
+    white = (255, 255, 255)
+    at = (x, y - below)
+    cv2.putText(drawn, text, at, FONT, scale, white, thickness, cv2.LINE_AA)
     return drawn
 
 

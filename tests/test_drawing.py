@@ -134,3 +134,37 @@ def test_contact_sheet_of_fewer_pictures_than_columns_and_mixed_sizes():
 def test_empty_contact_sheet_is_refused(count, columns):
     with pytest.raises(InputError, match="at least one picture and one column"):
         drawing.contact_sheet([np.zeros((1, 1, 3), np.uint8)] * count, columns)
+
+
+def test_label_stands_above_the_left_corner_of_its_box():
+    grey = np.full((100, 200, 3), 128, np.uint8)
+
+    drawn = drawing.draw_label(grey, Box(50, 60, 90, 95), "#3 0.87")
+
+    assert (drawn[60:] == 128).all() and (drawn[:, :50] == 128).all()
+    assert tuple(drawn[59, 50]) == (0, 0, 0)  # the ground touches the box
+    assert drawn[45:60, 50:110].max() > 200  # white letters
+    assert (grey == 128).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(-500, -500, 10, 10), (1e6, 1e6, 2e6, 2e6), (195, 2, 230, 40), (0, 99.9, 9, 120)],
+    ids=["left top", "right bottom", "right edge", "below"],
+)
+def test_label_outside_is_moved_into_the_picture_whole(box):
+    grey = np.full((100, 200, 3), 128, np.uint8)
+    inside = drawing.draw_label(grey, Box(50, 60, 90, 95), "#3 0.87")
+
+    drawn = drawing.draw_label(grey, Box(*box), "#3 0.87")
+
+    # The same pixels, elsewhere.
+    assert (drawn != 128).any(axis=-1).sum() == (inside != 128).any(axis=-1).sum()
+    assert drawn.sum() == inside.sum()
+
+
+def test_empty_label_and_label_larger_than_the_picture():
+    tiny = np.full((4, 4, 3), 128, np.uint8)
+
+    assert (drawing.draw_label(tiny, Box(0, 0, 4, 4), "") == tiny).all()
+    assert drawing.draw_label(tiny, Box(0, 0, 4, 4), "#3 0.87").shape == (4, 4, 3)
