@@ -41,7 +41,7 @@ def to_supervision(people: Sequence[Person]) -> tuple[Any, Any]:
     if not rows:
         return supervision.KeyPoints.empty(), supervision.Detections.empty()
     points = np.stack([person.keypoints for person in rows]).astype(np.float32)
-    visible = np.isfinite(points[..., :2]).all(axis=-1)
+    visible = np.asarray(np.isfinite(points[..., :2]).all(axis=-1))
     confidence = np.where(visible, np.nan_to_num(points[..., 2]), 0)
     scores = [person.score for person in rows if person.score is not None]
     ids = [person.track_id for person in rows if person.track_id is not None]

@@ -1,126 +1,179 @@
-"""Predictions on disk: JSON lines, and overlays that a person can look at."""
+"""Predictions on disk: rows as they come, and overlays that a person can look at."""
 
 import contextlib
+import csv
+import itertools
 import json
+import os
+import platform
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from kpose import images, sources, video
-from kpose.drawing import draw_box, draw_skeleton
-from kpose.files import atomic_folder
-from kpose.geometry import Box
-from kpose.images import Image
-from kpose.predictor import OK, Person, Predictor
+import cv2
+import numpy as np
 
-LINES = "keypoints.jsonl"
+import kpose
+from kpose import images, sources, video
+from kpose.drawing import draw_box, draw_label, draw_skeleton
+from kpose.errors import InputError
+from kpose.files import atomic_file, write_json
+from kpose.geometry import Box
+from kpose.images import MAX_PIXELS, Image
+from kpose.predictor import NOBODY, OK, Person, Predictor
+from kpose.sources import Camera, Picture, Source
+
+LINES, TABLE = "keypoints.jsonl", "keypoints.csv"
+
+COLUMNS = (
+    *("source", "frame", "time_ms", "status", "track_id"),
+    *("x0", "y0", "x1", "y1", "score"),
+)
+"""Of the table, before three for each joint."""
+
+COCO_RESULTS, COCO_IMAGES = "coco_results.json", "coco_images.json"
+
+SUMMARY = "predict.json"
+"""Written last: a job without it was killed."""
+
+KINDS = ("jsonl", "csv", "coco", "overlay")
+"""What ``write_folder`` can save."""
+
+Write = Callable[[Picture, Sequence[Person]], None]
+
+
+def go_on(picture: Picture, people: Sequence[Person]) -> bool:
+    """Return True: watch nothing, stop never."""
+    return True
+
+
+def be_quiet(line: str) -> None:
+    """Report nothing."""
 
 
 def write_folder(
     predictor: Predictor,
-    files: Sequence[Path],
-    boxes: Sequence[Box] | None,
+    found: Sequence[Source],
     out: Path,
-    advance: Callable[[int], None] = lambda pictures: None,
-    report: Callable[[str], None] = lambda line: None,
+    *,
+    save: Sequence[str] = ("jsonl", "overlay"),
+    boxes: Sequence[Box] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    watch: Callable[[Picture, Sequence[Person]], bool] = go_on,
+    report: Callable[[str], None] = be_quiet,
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Predict ``files`` into a folder that appears whole when all are done.
+    """Predict ``found`` into a folder.
 
-    It gets ``keypoints.jsonl``, a line per picture (frame) and person, and an overlay
-    per file: ``NAME.png`` of a picture, ``NAME.mp4`` of a video.
+    Memory does not grow with the number of frames, and a job that is killed leaves the
+    rows that it had. What ``save`` can name:
+
+    - ``jsonl``: ``keypoints.jsonl``, a line for each frame and person, and one for a
+      frame that is unreadable or shows nobody.
+    - ``csv``: ``keypoints.csv``, the same as a table; unknown is an empty cell.
+    - ``coco``: ``coco_results.json``, a COCO keypoint result list, and
+      ``coco_images.json``, which says what each ``image_id`` is. That is the number
+      in the file's name where all pictures have one (COCO's names), else counted
+      from 1.
+    - ``overlay``: ``NAME.png`` for a picture, ``NAME.mp4`` for a video.
+
+    ``predict.json`` comes last: settings, versions, and the counts.
 
     Args:
-        predictor: The model.
-        files: Pictures and videos, see ``sources.find``.
-        boxes: Person boxes in image pixels; None is one person in the whole picture.
-        out: New or empty.
-        advance: Called with 1 after each picture or frame.
-        report: Called with one line for each picture that gave no joints.
+        predictor: Model, detector and their settings.
+        found: What to read, see ``sources.find``.
+        out: New or empty. It is not left behind if no picture could be decoded.
+        save: Some of ``KINDS``.
+        boxes: Person boxes in image pixels, the same for every picture; None asks the
+            detector.
+        max_pixels: Larger pictures are refused.
+        watch: Called after each picture; False ends the job, with the files finished.
+        report: Called with one line about each source that cannot be read, or not all
+            of it.
+        settings: What ``predict.json`` shall repeat.
 
     Returns:
-        ``pictures``, ``persons``, ``skipped`` (reason -> count) and ``out``.
+        ``pictures``, of which ``decoded``; ``persons`` and their ``tracks``, pictures
+        ``without_people``, ``skipped`` (reason -> count), ``failed`` (the lines about
+        sources that gave nothing), ``interrupted``, and ``out``, None if nothing
+        could be decoded.
 
     Raises:
-        InputError: If ``out`` has content, or an overlay cannot be written.
+        InputError: If ``out`` has content or cannot be made, or an overlay cannot be
+            written.
     """
-    names: set[str] = set()
-    with (
-        atomic_folder(out) as folder,
-        (folder / LINES).open("w", encoding="utf-8") as lines,
-    ):
-        count: Counter[str] = Counter()
-        for path in files:
-            suffix = ".mp4" if video.is_video(path) else ".png"
-            target = folder / _unused(path.stem, suffix, names)
-            show: Callable[[Image], None]
-            with contextlib.ExitStack() as stack:
-                if suffix == ".mp4":
-                    writer = video.Writer(target, video.rate(path))
-                    show = stack.enter_context(writer).write
-                else:
-                    show = _picture_writer(target)
-                count += _predict(predictor, path, boxes, lines, advance, report, show)
-    return _summary(count) | {"out": str(out)}
+    unknown = [kind for kind in save if kind not in KINDS]
+    if unknown or not save:
+        raise InputError(
+            f"save must be some of {', '.join(KINDS)}. Received: {', '.join(save)}"
+        )
+    job = _Job(predictor, found, boxes, max_pixels, watch, report)
+    made = _make_folder(out)
+    try:
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(w) for w in _tables(out, save, job)]
+            job.run(writers, _Overlays(out) if "overlay" in save else None)
+        summary = job.summary() | {"out": str(out) if job.decoded else None}
+        description = {
+            **(settings or {}),
+            "save": list(save),
+            "model_sha256": predictor.model.card.get("sha256"),
+            "detector_identity": predictor.detector and predictor.detector.identity,
+            "versions": {
+                "kpose": kpose.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+            },
+            "summary": summary,
+        }
+        write_json(out / SUMMARY, description)
+        return summary
+    finally:
+        if not job.decoded:
+            _remove_folder(out, made)
 
 
 def write_lines(
     predictor: Predictor,
-    files: Sequence[Path],
-    boxes: Sequence[Box] | None,
+    found: Sequence[Source],
     stream: TextIO,
-    advance: Callable[[int], None] = lambda pictures: None,
-    report: Callable[[str], None] = lambda line: None,
+    *,
+    boxes: Sequence[Box] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    watch: Callable[[Picture, Sequence[Person]], bool] = go_on,
+    report: Callable[[str], None] = be_quiet,
 ) -> dict[str, Any]:
-    """Predict ``files`` as JSON lines on ``stream``; see ``write_folder``."""
-    count: Counter[str] = Counter()
-    for path in files:
-        count += _predict(predictor, path, boxes, stream, advance, report)
-    return _summary(count)
-
-
-def _predict(
-    predictor: Predictor,
-    path: Path,
-    boxes: Sequence[Box] | None,
-    lines: TextIO,
-    advance: Callable[[int], None],
-    report: Callable[[str], None],
-    show: Callable[[Image], None] = lambda image: None,
-) -> Counter[str]:
-    """Return how many pictures there were, and how many people of each status."""
-    count: Counter[str] = Counter()
-    for picture in sources.pictures(path):
-        people = predictor.predict_picture(picture, boxes)
-        for person in people:
-            lines.write(json.dumps(person.to_json(), ensure_ascii=False) + "\n")
-            if person.status != OK:
-                report(f"{path}: {person.status}: {person.problem}")
-        lines.flush()
-        if picture.image is not None:
-            show(overlay(picture.image, people))
-        count.update(person.status for person in people)
-        count["pictures"] += 1
-        advance(1)
-    return count
+    """Predict ``found`` as JSON lines on ``stream``; see ``write_folder``."""
+    job = _Job(predictor, found, boxes, max_pixels, watch, report)
+    job.run([_line_writer(stream)], None)
+    return job.summary()
 
 
 def overlay(image: Image, people: Sequence[Person]) -> Image:
-    """Return a copy of the picture with everybody's box and skeleton."""
+    """Return a copy of the picture with everybody's box, skeleton, number and score."""
     for person in people:
         if person.status == OK and person.box is not None:
             image = draw_box(image, person.box)
             image = draw_skeleton(image, person.keypoints, person.skeleton)
+            number = "" if person.track_id is None else f"#{person.track_id}"
+            score = "" if person.score is None else f"{person.score:.2f}"
+            image = draw_label(image, person.box, f"{number} {score}".strip())
     return image
 
 
-def default_folder(source: Path) -> Path:
+def default_folder(source: Source) -> Path:
     """Return ``runs/predict/NAME``, numbered if it is taken.
 
     Args:
-        source: The first file or folder that is predicted.
+        source: The first source, or the folder that it comes from.
     """
-    name = source.resolve().name if source.is_dir() else source.stem
+    if isinstance(source, Path) and source.is_dir():
+        name = source.resolve().name
+    else:
+        name = _stem(source)
     folder, number = Path("runs") / "predict" / name, 1
     while folder.exists():
         number += 1
@@ -128,27 +181,269 @@ def default_folder(source: Path) -> Path:
     return folder
 
 
-def _summary(count: Counter[str]) -> dict[str, Any]:
-    skipped = {k: n for k, n in sorted(count.items()) if k not in (OK, "pictures")}
-    return {
-        "pictures": count["pictures"],
-        "persons": count[OK],
-        "skipped": skipped,
-    }
+class _Overlays:
+    """Names and opens the overlay of each source.
+
+    Args:
+        out: Where they are put.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._names: set[str] = set()
+
+    def open(self, source: Source) -> contextlib.AbstractContextManager[Write]:
+        """Return the writer for the pictures of ``source``."""
+        if sources.is_stream(source):
+            path = self._out / self._unused(_stem(source), ".mp4")
+            return _overlay_video(path, video.rate(source))
+        path = self._out / self._unused(_stem(source), ".png")
+        return contextlib.nullcontext(_picture_writer(path))
+
+    def _unused(self, stem: str, suffix: str) -> str:
+        """Return a name that no earlier file has: ``a.jpg`` and ``a.png`` differ."""
+        name, number = stem + suffix, 1
+        while name in self._names:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        self._names.add(name)
+        return name
 
 
-def _unused(stem: str, suffix: str, names: set[str]) -> str:
-    """Return a file name that no earlier file has: ``a.jpg`` and ``a.png`` differ."""
-    name, number = stem + suffix, 1
-    while name in names:
-        number += 1
-        name = f"{stem}-{number}{suffix}"
-    names.add(name)
-    return name
+@dataclass
+class _Job:
+    """Predicts and counts; the first arguments are those of ``write_folder``."""
+
+    predictor: Predictor
+    found: Sequence[Source]
+    boxes: Sequence[Box] | None
+    max_pixels: int
+    watch: Callable[[Picture, Sequence[Person]], bool]
+    report: Callable[[str], None]
+    pictures: int = 0
+    decoded: int = 0
+    tracks: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def run(self, writers: Sequence[Write], overlays: _Overlays | None) -> None:
+        """Write picture after picture, until ``watch`` returns False."""
+        for source in self.found:
+            with contextlib.ExitStack() as stack:
+                both = list(writers)
+                if overlays is not None:
+                    both.append(stack.enter_context(overlays.open(source)))
+                if not self._run_one(source, both):
+                    self.interrupted = True
+                    return
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts."""
+        rest = {k: n for k, n in self.states.items() if k not in (OK, NOBODY)}
+        return {
+            "pictures": self.pictures,
+            "decoded": self.decoded,
+            "persons": self.states[OK],
+            "tracks": self.tracks,
+            "without_people": self.states[NOBODY],
+            "skipped": dict(sorted(rest.items())),
+            "failed": self.failed,
+            "interrupted": self.interrupted,
+        }
+
+    def _run_one(self, source: Source, writers: Sequence[Write]) -> bool:
+        """Write what one source gives; return whether to go on."""
+        told: set[str] = set()
+        tracks: set[int | None] = {None}
+        for picture, people in self._results(source):
+            for write in writers:
+                write(picture, people)
+            self.pictures += 1
+            self.decoded += picture.image is not None
+            for person in people:
+                self.states[person.status] += 1
+                self.tracks += person.track_id not in tracks
+                tracks.add(person.track_id)
+                # One line for the first of a video's many bad frames.
+                if person.problem and person.status not in told:
+                    told.add(person.status)
+                    self.report(f"{source}: {person.status}: {person.problem}")
+            if not self.watch(picture, people):
+                return False
+        return True
+
+    def _results(self, source: Source) -> Iterator[tuple[Picture, list[Person]]]:
+        """Yield what one source gives; if it cannot be read, that is one line.
+
+        Where the output cannot be written, the error is raised outside of this.
+        """
+        try:
+            yield from self.predictor.predict_pictures(
+                sources.pictures(source, self.max_pixels),
+                sources.is_stream(source),
+                self.boxes,
+            )
+        except InputError as error:
+            self.failed.append(str(error))
+            self.report(str(error))
 
 
-def _picture_writer(path: Path) -> Callable[[Image], None]:
-    def write(image: Image) -> None:
-        path.write_bytes(images.encode(image, "png", 0))
+def _tables(
+    out: Path, save: Sequence[str], job: _Job
+) -> list[contextlib.AbstractContextManager[Write]]:
+    tables: list[contextlib.AbstractContextManager[Write]] = []
+    if "jsonl" in save:
+        tables.append(_lines(out / LINES))
+    if "csv" in save:
+        tables.append(_csv(out / TABLE, job.predictor.skeleton.names))
+    if "coco" in save:
+        tables.append(_coco(out, _image_ids(job.found)))
+    return tables
+
+
+def _line_writer(stream: TextIO) -> Write:
+    def write(picture: Picture, people: Sequence[Person]) -> None:
+        rows = (json.dumps(person.to_json(), ensure_ascii=False) for person in people)
+        stream.write("".join(f"{row}\n" for row in rows))
+        stream.flush()
 
     return write
+
+
+@contextlib.contextmanager
+def _lines(path: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8") as file:
+        yield _line_writer(file)
+
+
+@contextlib.contextmanager
+def _csv(path: Path, names: Sequence[str]) -> Iterator[Write]:
+    cells = [f"{name}_{what}" for name in names for what in ("x", "y", "confidence")]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*COLUMNS, *cells])
+
+        def write(picture: Picture, people: Sequence[Person]) -> None:
+            for person in people:
+                row = person.to_json()
+                box, points = row.pop("box"), row.pop("keypoints")
+                score = row.pop("score")
+                joints = [points[name] or [None] * 3 for name in names]
+                table.writerow(
+                    [
+                        *row.values(),
+                        *(box or [None] * 4),
+                        score,
+                        *itertools.chain(*joints),
+                    ]
+                )
+            file.flush()
+
+        yield write
+
+
+@contextlib.contextmanager
+def _coco(out: Path, image_id: Callable[[Picture], int]) -> Iterator[Write]:
+    with (
+        _json_list(out / COCO_RESULTS) as add_result,
+        _json_list(out / COCO_IMAGES) as add_image,
+    ):
+
+        def write(picture: Picture, people: Sequence[Person]) -> None:
+            number = image_id(picture)
+            add_image(
+                {"id": number, "file_name": picture.source, "frame": picture.frame}
+            )
+            for person in people:
+                if person.status == OK:
+                    add_result(person.to_coco(number))
+
+        yield write
+
+
+@contextlib.contextmanager
+def _json_list(path: Path) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends to a JSON list, whole after each entry."""
+    with path.open("wb") as file:
+        file.write(b"[\n]\n")
+        comma = b""
+
+        def add(value: Any) -> None:
+            nonlocal comma
+            file.seek(-len(b"\n]\n"), os.SEEK_END)
+            text = json.dumps(value, ensure_ascii=False)
+            file.write(comma + b"\n" + text.encode() + b"\n]\n")
+            file.flush()
+            comma = b","
+
+        yield add
+
+
+def _image_ids(found: Sequence[Source]) -> Callable[[Picture], int]:
+    """Return what numbers the pictures: their names if they are numbers, or a count."""
+    stems = [_stem(source) for source in found if not sources.is_stream(source)]
+    numbers = {int(stem) for stem in stems if stem.isdecimal()}
+    if len(numbers) == len(found):
+        return lambda picture: int(Path(picture.source).stem)
+    running = itertools.count(1)
+    return lambda picture: next(running)
+
+
+@contextlib.contextmanager
+def _overlay_video(path: Path, fps: float) -> Iterator[Write]:
+    """Yield what appends a frame to a video that appears when it is finished.
+
+    An unreadable frame repeats the one before, so that later frames keep their places.
+    """
+    writer: video.Writer | None = None
+    shown: Image | None = None
+    with contextlib.ExitStack() as stack:
+
+        def write(picture: Picture, people: Sequence[Person]) -> None:
+            nonlocal writer, shown
+            if picture.image is not None:
+                shown = overlay(picture.image, people)
+            if shown is None:
+                return
+            if writer is None:
+                beside = stack.enter_context(atomic_file(path))
+                writer = stack.enter_context(video.Writer(beside, fps))
+            writer.write(shown)
+
+        yield write
+
+
+def _picture_writer(path: Path) -> Write:
+    def write(picture: Picture, people: Sequence[Person]) -> None:
+        if picture.image is not None:
+            with atomic_file(path) as beside:
+                drawn = overlay(picture.image, people)
+                beside.write_bytes(images.encode(drawn, "png", 0))
+
+    return write
+
+
+def _stem(source: Source) -> str:
+    return f"camera-{source.index}" if isinstance(source, Camera) else source.stem
+
+
+def _make_folder(out: Path) -> list[Path]:
+    """Make ``out``; return the folders that were not there, innermost first."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} must be new or an empty folder, but it has content")
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} must be a folder that can be made: {error}") from None
+    return made
+
+
+def _remove_folder(out: Path, made: Sequence[Path]) -> None:
+    """Undo ``_make_folder``, with the empty files of a job that came to nothing."""
+    for file in out.iterdir():
+        file.unlink()
+    with contextlib.suppress(OSError):  # another job may have put something beside
+        for folder in made:
+            folder.rmdir()

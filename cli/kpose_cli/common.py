@@ -1,12 +1,13 @@
-"""What the commands share: ``--json``, the summary line, the progress bar."""
+"""What the commands share: ``--json``, the summary line, progress, Ctrl-C."""
 
 import contextlib
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -45,8 +46,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """Move it by ``steps`` and show ``note`` behind it."""
+
+
 @contextlib.contextmanager
-def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, label: str) -> Iterator[Advance]:
     """Yield ``advance(n)``, which moves a bar on stderr by ``n`` steps.
 
     Nothing is drawn where stdout or stderr is not a terminal.
@@ -56,7 +64,7 @@ def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
         label: What the user reads in front of the bar.
     """
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield lambda steps: None
+        yield lambda steps, note="": None
         return
     import rich.console
     import rich.progress
@@ -67,7 +75,39 @@ def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.fields[note]}"),
         console=rich.console.Console(stderr=True),
     ) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        task = bar.add_task(label, total=total, note="")
+
+        def advance(steps: int, note: str = "") -> None:
+            bar.update(task, advance=steps, note=note)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], int]]:
+    """Let Ctrl-C (or SIGTERM) ask for an end instead of ending at once.
+
+    A second one ends at once: ``KeyboardInterrupt``.
+
+    Yields:
+        A function that returns the number of the signal that came, else 0.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {
+        number: signal.signal(number, note)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

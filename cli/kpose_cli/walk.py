@@ -20,7 +20,6 @@ from kpose import (
     persons,
     prediction_files,
     runtime,
-    sources,
     video,
 )
 from kpose.errors import InputError
@@ -352,8 +351,9 @@ def _predict(out: Path, before: Runtime) -> None:
     clip, folder = out / CLIP, out / "predicted"
     boxes = [usual_box(records(out, USE_CASE, ("train",)).records)]
     after = kpose.load(out / "export" / "model.tflite")
-    if not folder.exists():
-        prediction_files.write_folder(after, sources.find([clip]), boxes, folder)
+    if not (folder / prediction_files.SUMMARY).is_file():
+        shutil.rmtree(folder, ignore_errors=True)  # a killed demo leaves a part of it
+        prediction_files.write_folder(after, [clip], folder, boxes=boxes)
     frames = [frame.image for frame in video.frames(clip)]
     chosen = np.linspace(0, len(frames) - 1, SHOWN).astype(int)
     rows = [
