@@ -27,9 +27,18 @@ SUBPIXEL_BITS = 4
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 """Of labels."""
 
+DASH = 5
+"""Length of a dash, and of the gap after it, in line widths."""
+
+Color = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
 
 def draw_skeleton(
-    image: Image, joints: NDArray[np.floating], skeleton: Skeleton
+    image: Image,
+    joints: NDArray[np.floating],
+    skeleton: Skeleton,
+    color: Color | None = None,
 ) -> Image:
     """Return a copy of ``image`` with limbs and joints drawn.
 
@@ -42,6 +51,7 @@ def draw_skeleton(
         joints: ``(joints, 3)``: x and y in image pixels, then the annotated flag or the
             confidence.
         skeleton: Names, sides and limbs of the joints.
+        color: One colour for all instead of one by side.
 
     Returns:
         ``(height, width, 3)`` RGB uint8.
@@ -65,29 +75,47 @@ def draw_skeleton(
     fixed = np.rint(points * 2**SUBPIXEL_BITS).astype(int).tolist()
     for a, b in skeleton.limb_indices:
         if shown[a] and shown[b]:
-            color = COLORS[_limb_side(skeleton.sides[a], skeleton.sides[b])]
-            cv2.line(
-                drawn, fixed[a], fixed[b], color, width, cv2.LINE_AA, SUBPIXEL_BITS
-            )
+            line = color or COLORS[_limb_side(skeleton.sides[a], skeleton.sides[b])]
+            cv2.line(drawn, fixed[a], fixed[b], line, width, cv2.LINE_AA, SUBPIXEL_BITS)
     for index in np.flatnonzero(shown):
         radius = (width + 1) << SUBPIXEL_BITS
-        color = COLORS[skeleton.sides[index]]
-        cv2.circle(drawn, fixed[index], radius, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        dot = color or COLORS[skeleton.sides[index]]
+        cv2.circle(drawn, fixed[index], radius, dot, -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return drawn
 
 
-def draw_box(image: Image, box: Box) -> Image:
-    """Return a copy of ``image`` with the edges of ``box`` as a white frame.
+def draw_box(
+    image: Image,
+    box: Box,
+    color: Color = (255, 255, 255),
+    width: int = 1,
+    dashed: bool = False,
+) -> Image:
+    """Return a copy of ``image`` with the edges of ``box`` as a frame.
 
     Args:
         image: ``(height, width, 3)`` RGB uint8.
         box: Edges in image pixels; what lies outside the picture is not drawn.
+        color: Of the frame.
+        width: Of its lines in pixels.
+        dashed: Whether the lines have gaps.
     """
     drawn = np.array(image, np.uint8, order="C")
     limit = 8.0 * max(image.shape[:2])
     # Edge x lies at x - 0.5 where pixel centres are at integers.
     x0, y0, x1, y1 = np.rint(np.clip(box, -limit, limit) - 0.5).astype(int).tolist()
-    cv2.rectangle(drawn, (x0, y0), (x1, y1), (255, 255, 255), 1)
+    if not dashed:
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), color, width)
+        return drawn
+    dash = DASH * width
+    for x in range(x0, x1 + 1, 2 * dash):
+        end = min(x + dash - 1, x1)
+        for y in (y0, y1):
+            cv2.line(drawn, (x, y), (end, y), color, width)
+    for y in range(y0, y1 + 1, 2 * dash):
+        end = min(y + dash - 1, y1)
+        for x in (x0, x1):
+            cv2.line(drawn, (x, y), (x, end), color, width)
     return drawn
 
 

@@ -1,7 +1,8 @@
 """Prepared data: person records to crops in TFRecord shards, and back, no TensorFlow.
 
 A prepared folder holds ``shard-00000.tfrecord`` onwards, ``dataset.json`` (what is in
-it, for people and programs), ``index.npz`` (one row per person) and ``preview.png``.
+it, for people and programs), ``index.npz`` (one row per crop), ``preview.png`` and,
+where a detector was asked, ``crops.png``.
 """
 
 import contextlib
@@ -15,17 +16,18 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpose import __version__, drawing, images
+from kpose import __version__, crop_sheet, detection, drawing, images
+from kpose.crop_policy import DETECTOR
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, write_json
-from kpose.geometry import SquareCrop
+from kpose.geometry import Box, SquareCrop
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 from kpose.screening import (
@@ -39,6 +41,7 @@ from kpose.screening import (
     is_outside,
     joint_counts,
     place,
+    place_all,
     require_usable,
     screen,
 )
@@ -47,6 +50,7 @@ from kpose.shards import (
     OVERHEAD,
     PreparedData,
     Sample,
+    first_crops,
     frame,
     load_arrays,
     parse,
@@ -67,8 +71,45 @@ __all__ = [
 
 PREVIEW_PERSONS = 32
 
+SHEET_PERSONS = 4
+"""So many persons of each row of Table 1 are in ``crops.png``."""
+
 BUFFER = 2**20
 """Bytes that are written to a shard at a time."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The detector that every process opens for itself.
+
+    Args:
+        name: As ``detection.open`` takes it.
+        identity: What decides its answers.
+        min_score: The score that counts as a person.
+    """
+
+    name: str
+    identity: str
+    min_score: float
+
+    def find(self, record: PersonRecord, image: images.Image) -> list[Box]:
+        """Return the boxes of the people that it sees in the picture of ``record``.
+
+        Raises:
+            InputError: If the file of the detector was changed.
+        """
+        detector, ref = _detector(self.name, self.identity), record.image
+        found = detector.detect(image, str(ref.path), ref.frame or 0)
+        return [box for box, _ in detection.confident(found, self.min_score)]
+
+
+@cache
+def _detector(name: str, identity: str) -> detection.Detector:
+    """Open a detector once per process, for one thread: the processes are many."""
+    detector = detection.cached(detection.open(name, threads=1))
+    if detector.identity != identity:
+        raise InputError(f"{name} must not change while it is used, but it did")
+    return detector
 
 
 @dataclass(frozen=True)
@@ -81,6 +122,7 @@ class _Settings:
     quality: int | None
     shard_records: int
     strict: bool
+    asked: _Asked | None
 
     def to_json(self) -> dict[str, Any]:
         """Return what dataset.json and prepare.json say about it."""
@@ -91,6 +133,9 @@ class _Settings:
             "quality": self.quality,
             "shard_records": self.shard_records,
             "strict": self.strict,
+            # Not the name: it may be a path of this machine.
+            "detector": self.asked
+            and {"min_score": self.asked.min_score, "identity": self.asked.identity},
         }
 
 
@@ -103,6 +148,8 @@ def prepare(
     codec: str = "jpeg",
     quality: int = 95,
     shard_records: int = 512,
+    detector: str | None = None,
+    min_score: float | None = None,
     workers: int | None = None,
     strict: bool = False,
     progress: Advance | None = None,
@@ -122,6 +169,10 @@ def prepare(
         codec: ``"jpeg"`` or ``"png"`` (lossless).
         quality: 1 to 100 for JPEG.
         shard_records: Persons per shard.
+        detector: Name of a detector, as ``detection.open`` takes it: its boxes decide
+            the crops, Table 1. None: all crops are cut around the ground truth.
+        min_score: Score from which a detection counts; None is the detector's own
+            threshold.
         workers: Processes; None for one per core. One runs in this process.
         strict: Make the first bad record an error. An absent picture is not a bad
             record: label files of good sets name pictures that are not published.
@@ -132,7 +183,8 @@ def prepare(
 
     Raises:
         InputError: If ``out`` holds something else, no person is usable, or a record
-            is bad and ``strict``; nothing is left in ``out`` then.
+            is bad and ``strict``; nothing is left in ``out`` then. If there is no such
+            detector.
         ResourceError: If a worker process was killed.
     """
     if size % 4 or size < 4:
@@ -148,6 +200,7 @@ def prepare(
         quality=quality if codec == "jpeg" else None,
         shard_records=shard_records,
         strict=strict,
+        asked=_ask(detector, min_score),
     )
     records, tallies = screen(sources, skeleton, strict)
     request = _request(records, tallies, settings)
@@ -161,6 +214,16 @@ def prepare(
         except InputError:
             shutil.rmtree(out)  # ours by the claim; a refused call leaves nothing
             raise
+
+
+def _ask(name: str | None, min_score: float | None) -> _Asked | None:
+    if name is None:
+        if min_score is not None:
+            raise InputError("a lowest score needs a detector")
+        return None
+    opened = detection.open(name, threads=1)
+    score = opened.threshold if min_score is None else min_score
+    return _Asked(name, opened.identity, score)
 
 
 def _prepare(
@@ -195,23 +258,25 @@ def _prepare(
                 tallies[source].skip(reason, name)
             if reason == "unreadable_image":
                 tallies[source].pictures.pop(pictures[source, name], None)
-    persons = sum(len(row["ids"]) for row in rows)
-    require_usable(persons, tallies)
+    require_usable(sum(len(row["ids"]) for row in rows), tallies)
     index = _index(rows)
     summary = _summary(index, rows, shards, tallies, settings, request)
+    names = [
+        "ids",
+        "source",
+        "group",
+        "split",
+        "annotated",
+        "shard",
+        "offset",
+        "length",
+    ]
+    names += ["box", "iou"] if settings.asked else []
     with atomic_file(out / "index.npz") as beside:
-        np.savez(
-            beside,
-            ids=index["ids"],
-            source=index["source"],
-            group=index["group"],
-            split=index["split"],
-            annotated=index["annotated"],
-            shard=index["shard"],
-            offset=index["offset"],
-            length=index["length"],
-        )
+        np.savez(beside, allow_pickle=False, **{name: index[name] for name in names})
     _write_preview(out, shards, index, settings)
+    if settings.asked is not None:
+        _write_crop_sheet(out, records, index, settings, settings.asked)
     write_json(out / "dataset.json", summary)
     _remove_scaffold(out)
     return summary
@@ -313,14 +378,18 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
     # One kind of work at a time: between two pictures, a person's small arrays are out
     # of the processor's cache, and everything about them takes four times as long.
     placed = [place(record) for record in records]
-    last: tuple[ImageRef, images.Image | InputError] | None = None
+    last: ImageRef | None = None
+    image: images.Image | InputError
+    found: list[Box] = []
     kept: list[tuple[PersonRecord, Placed, bytes]] = []
+    seen: list[int] = []
     skipped: list[tuple[str, str, str]] = []
     for record, crop in zip(records, placed, strict=True):
-        # Persons of one picture follow each other: decode it once.
-        if last is None or last[0] != record.image:
-            last = record.image, _read(record.image)
-        image = last[1]
+        # Persons of one picture follow each other: decode and search it once.
+        if last != record.image:
+            last, image = record.image, _read(record.image)
+            if settings.asked and not isinstance(image, InputError):
+                found = settings.asked.find(record, image)
         if isinstance(image, InputError):
             reason, why = "unreadable_image", str(image)
         elif isinstance(crop, str):
@@ -328,9 +397,14 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
         elif is_outside(crop.square, image.shape):
             reason = why = OUTSIDE
         else:
-            kept.append((record, crop, _encode(image, crop.square, settings)))
-            far = (record.source, "joint_too_far", record.id)
-            skipped += [far] * crop.too_far
+            crops = [crop]
+            if settings.asked:
+                crops = place_all(record, crop, found, image.shape)
+            for one in crops:
+                kept.append((record, one, _encode(image, one.square, settings)))
+                seen.append(len(found))
+                far = (record.source, "joint_too_far", record.id)
+                skipped += [far] * one.too_far
             continue
         if settings.strict:
             raise bad_record(record, why)
@@ -339,7 +413,9 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
     sizes: list[int] = []
     with atomic_file(shard) as beside, beside.open("wb", BUFFER) as file:
         for record, crop, encoded in kept:
-            framed = frame(serialize(record, encoded, crop.joints, crop.square))
+            framed = frame(
+                serialize(record, encoded, crop.joints, crop.square, crop.box, crop.iou)
+            )
             file.write(framed)
             digest.update(framed)
             sizes.append(len(framed))
@@ -355,6 +431,9 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
             joints=np.array([crop.joints for _, crop, _ in kept], np.float32).reshape(
                 len(kept), len(settings.skeleton), 3
             ),
+            box=np.array([crop.box for _, crop, _ in kept], np.str_),
+            iou=np.array([crop.iou or 0 for _, crop, _ in kept], np.float32),
+            found=np.array(seen, np.int64),
             offset=lengths.cumsum() - lengths + HEADER,
             length=lengths - OVERHEAD,
             skipped=np.array(skipped, np.str_).reshape(-1, 3),
@@ -393,9 +472,17 @@ def _load_sidecar(shard: Path) -> dict[str, NDArray[Any]]:
 
 
 def _index(rows: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of ``index.npz``, and the joints ``(persons, joints, 3)``."""
-    names = ("ids", "source", "group", "split", "offset", "length", "joints")
+    """Return the arrays of ``index.npz`` and four more, with one entry per crop.
+
+    ``joints`` is ``(crops, joints, 3)``; ``found`` is how many people the detector saw
+    in the picture; ``first`` says whether a crop is the first of its person and ``two``
+    whether there is a second after it.
+    """
+    texts, numbers = ("ids", "source", "group", "split", "box"), ("iou", "found")
+    names = (*texts, *numbers, "offset", "length", "joints")
     index = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    index["first"] = first_crops(index["ids"], index["source"])
+    index["two"] = ~np.append(index["first"][1:], True)
     index["shard"] = np.repeat(
         np.arange(len(rows)), [len(row["ids"]) for row in rows]
     ).astype(np.int64)
@@ -412,7 +499,10 @@ def _summary(
     request: str,
 ) -> dict[str, Any]:
     """Return the content of ``dataset.json``."""
-    joints, source, split = index["joints"], index["source"], index["split"]
+    first = index["first"]
+    joints, source, split = (
+        index[name][first] for name in ("joints", "source", "split")
+    )
     skeleton = settings.skeleton
     too_far = Counter(
         str(name)
@@ -438,6 +528,7 @@ def _summary(
         "stored_side": round(settings.size * images.SURROUNDINGS),
         "labels": sum(tally.labels for tally in tallies.values()),
         "persons": len(source),
+        **_crops(index, np.ones(len(first), bool), settings),
         "images": sum(len(tally.pictures) for tally in tallies.values()),
         "missing_images": sum(len(tally.missing) for tally in tallies.values()),
         "sources": [
@@ -452,6 +543,7 @@ def _summary(
                     sorted(Counter(split[source == name].tolist()).items())
                 ),
                 "joints_too_far": too_far[name],
+                **_crops(index, index["source"] == name, settings),
             }
             for name, tally in tallies.items()
         ],
@@ -463,10 +555,45 @@ def _summary(
         "skipped_examples": {
             name: dict(tally.examples) for name, tally in tallies.items()
         },
-        "mean_pose": _mean_pose(joints[split == "train"]),
+        "mean_pose": _mean_pose(index["joints"][index["split"] == "train"]),
         "shards": files,
         "fingerprint": hashlib.sha256(fingerprint.encode()).hexdigest(),
         "request": request,
+    }
+
+
+def _crops(
+    index: dict[str, NDArray[Any]], chosen: NDArray[np.bool_], settings: _Settings
+) -> dict[str, Any]:
+    """Return how many persons of the chosen crops are in which row of Table 1.
+
+    ``no_detection`` are those of ``ground_truth`` in whose picture nobody was found.
+    ``with_flips`` is how often the paper would have stored a crop: a flip is drawn in
+    training instead (docs/paper-readings.md, reading 23).
+    """
+    if settings.asked is None:
+        return {}
+    rows = {name: int((mask & chosen).sum()) for name, mask in _rows(index).items()}
+    stored = int(chosen.sum())
+    nobody = rows.pop("no_detection")
+    rows["ground_truth"] += nobody
+    counts = rows | {"no_detection": nobody, "stored": stored, "with_flips": 2 * stored}
+    return {"crops": counts}
+
+
+def _rows(index: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """Return the first crops of the persons by their row of Table 1.
+
+    The last row is in two: pictures in which the detector finds nobody are apart.
+    """
+    first, two = index["first"], index["two"]
+    detector = index["box"] == DETECTOR
+    nobody = index["found"] == 0
+    return {
+        "detector": first & detector & ~two,
+        "both": first & two,
+        "ground_truth": first & ~detector & ~nobody,
+        "no_detection": first & ~detector & nobody,
     }
 
 
@@ -502,4 +629,32 @@ def _write_preview(
         tiles.append(drawing.draw_skeleton(tile, joints, settings.skeleton))
     sheet = drawing.contact_sheet(tiles, columns=8)
     with atomic_file(out / "preview.png") as beside:
+        beside.write_bytes(images.encode(sheet, "png", 0))
+
+
+def _write_crop_sheet(
+    out: Path,
+    records: list[PersonRecord],
+    index: dict[str, NDArray[Any]],
+    settings: _Settings,
+    asked: _Asked,
+) -> None:
+    """Draw persons of every row of Table 1 as the paper's Figure 2 does."""
+    by_name = {(record.source, record.id): record for record in records}
+    tiles = []
+    for mask in _rows(index).values():
+        persons = np.flatnonzero(mask)
+        spread = np.linspace(0, len(persons) - 1, min(SHEET_PERSONS, len(persons)))
+        for row in persons[spread.round().astype(int)]:
+            record = by_name[str(index["source"][row]), str(index["ids"][row])]
+            image = images.read(record.image)
+            found = asked.find(record, image)
+            ground_truth = place(record)
+            assert isinstance(ground_truth, Placed)
+            crops = place_all(record, ground_truth, found, image.shape)
+            tiles.append(
+                crop_sheet.tile(image, record, found, crops, settings.skeleton)
+            )
+    sheet = drawing.contact_sheet(tiles, columns=2)
+    with atomic_file(out / "crops.png") as beside:
         beside.write_bytes(images.encode(sheet, "png", 0))

@@ -1,6 +1,7 @@
 """Labelled persons to evaluate on: of a prepared folder, or of data sets read directly.
 
-Crops are cut around the ground truth (section 3.2) and not augmented.
+Crops are not augmented. Those of a data set are cut around the ground truth (section
+3.2); those of a prepared folder are the stored ones, one of each person.
 """
 
 from collections import Counter
@@ -51,7 +52,11 @@ class Persons:
 
 
 def prepared(data: PreparedData, split: str | None) -> Persons:
-    """Return persons of prepared data.
+    """Return persons of prepared data, each with its first crop.
+
+    That is the only one, around the ground truth, where no detector was asked. Else it
+    is the detector's where its IoU is at least 0.5, as the network will see the person,
+    and the ground truth's where it is less; nobody counts twice.
 
     Args:
         data: The prepared folder, opened.
@@ -61,7 +66,7 @@ def prepared(data: PreparedData, split: str | None) -> Persons:
         InputError: If there is no person of that split.
     """
     wanted = choose_splits(split, data.split.tolist())
-    indices = np.flatnonzero(np.isin(data.split, wanted))
+    indices = np.flatnonzero(np.isin(data.split, wanted) & data.first)
     if not len(indices):
         raise InputError(
             f"{data.folder} must have persons of split {split}. Received: "

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose import images
+from kpose.crop_policy import DETECTOR, GROUND_TRUTH, best_detection, crop_boxes
 from kpose.errors import InputError
-from kpose.geometry import SquareCrop, person_box
+from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 
@@ -46,12 +47,16 @@ class Placed(NamedTuple):
     """A person in its crop.
 
     ``joints`` is ``(joints, 3)`` float32: x and y in crop units of ``square``, 1 where
-    annotated, else 0, 0, 0; ``too_far`` of them were annotated and left out.
+    annotated, else 0, 0, 0; ``too_far`` of them were annotated and left out. ``box`` is
+    what the crop is cut around, ``iou`` that of the best detection, None where no
+    detector was asked.
     """
 
     square: SquareCrop
     joints: NDArray[np.float32]
     too_far: int
+    box: str = GROUND_TRUTH
+    iou: float | None = None
 
 
 @dataclass
@@ -275,6 +280,39 @@ def place_in(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
     if isinstance(placed, Placed) and is_outside(placed.square, shape):
         return OUTSIDE
     return placed
+
+
+def place_all(
+    record: PersonRecord,
+    ground_truth: Placed,
+    found: Sequence[Box],
+    shape: tuple[int, ...],
+) -> list[Placed]:
+    """Return the one or two crops that Table 1 makes of a person, the detector's first.
+
+    A joint may lie outside the detector's crop, and is not clipped. None is ``TOO_FAR``
+    away: a box with an IoU of 0.5 covers half of the joint box's width and height, and
+    is as large as what it leaves out.
+
+    Args:
+        record: The person.
+        ground_truth: What ``place`` made of it.
+        found: The boxes of everybody whom the detector sees in the picture.
+        shape: Of the decoded picture: height, width and channels.
+    """
+    reference = person_box(record.joints)
+    assert reference is not None
+    detection, iou = best_detection(reference, found)
+    boxes = crop_boxes(iou)
+    crops = []
+    if detection is not None and DETECTOR in boxes:
+        square = SquareCrop.around(detection)
+        if not is_outside(square, shape):
+            joints = square.joints_to_crop(record.joints)
+            crops.append(Placed(square, joints, 0, DETECTOR, iou))
+    if GROUND_TRUTH in boxes or not crops:
+        crops.append(ground_truth._replace(iou=iou))
+    return crops
 
 
 def is_outside(square: SquareCrop, shape: tuple[int, ...]) -> bool:

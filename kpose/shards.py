@@ -1,5 +1,6 @@
 """TFRecord shards of prepared persons, written and read without TensorFlow."""
 
+import math
 import os
 import weakref
 import zipfile
@@ -13,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
 from kpose import images
+from kpose.crop_policy import GROUND_TRUTH
 from kpose.errors import InputError
 from kpose.files import read_json
 from kpose.geometry import SquareCrop
@@ -29,13 +31,15 @@ OVERHEAD = HEADER + 4
 
 
 class Sample(NamedTuple):
-    """One prepared person.
+    """One crop of a prepared person.
 
     ``image`` is ``(stored_side, stored_side, 3)`` RGB uint8, the square times 1.5;
     ``joints`` is ``(joints, 3)`` float32: x and y in crop units of ``square``, 1 where
     annotated, else 0, 0, 0; ``visible`` is ``(joints,)`` int8: 1 visible, 0 occluded,
     -1 unknown; ``picture`` is the file name of the source image and ``square`` the crop
-    in its pixels.
+    in its pixels; ``box`` is ``"detector"`` or ``"ground_truth"``, what the crop was
+    cut around, and ``iou`` the overlap of the best detection with the person, NaN where
+    no detector was asked.
     """
 
     id: str
@@ -47,16 +51,21 @@ class Sample(NamedTuple):
     joints: NDArray[np.float32]
     visible: NDArray[np.int8]
     square: SquareCrop
+    box: str
+    iou: float
 
 
 class PreparedData:
     """A prepared folder, opened for reading by index.
 
-    ``ids``, ``source``, ``group``, ``split`` (str), ``annotated`` (number of annotated
-    joints), ``shard``, ``offset`` and ``length`` (where the record's payload lies) are
-    arrays with one entry per person. ``size`` is the side of the network's crop in
-    pixels and ``stored_side`` that of the stored one. ``mean_pose`` is ``(joints, 2)``
-    float64 in crop units, the crop's centre for a joint that is never annotated.
+    A person has one crop, or two that follow each other, the detector's first
+    (Table 1). ``ids``, ``source``, ``group``, ``split`` (str), ``annotated`` (number of
+    annotated joints), ``box``, ``iou`` (as in ``Sample``), ``first`` (whether it is the
+    first crop of its person), ``shard``, ``offset`` and ``length`` (where the record's
+    payload lies) are arrays with one entry per crop. ``size`` is the side of the
+    network's crop in pixels and ``stored_side`` that of the stored one. ``mean_pose``
+    is ``(joints, 2)`` float64 in crop units, the crop's centre for a joint that is
+    never annotated.
     """
 
     def __init__(
@@ -78,6 +87,11 @@ class PreparedData:
         self.group, self.split = index["group"], index["split"]
         self.annotated, self.shard = index["annotated"], index["shard"]
         self.offset, self.length = index["offset"], index["length"]
+        count = len(self.ids)
+        # Only there where a detector was asked.
+        self.box = index.get("box", np.full(count, GROUND_TRUTH))
+        self.iou = index.get("iou", np.full(count, np.nan, np.float32))
+        self.first = first_crops(self.ids, self.source)
         self._descriptors = [os.open(file, os.O_RDONLY) for file in self.files]
         weakref.finalize(self, _close, self._descriptors)
 
@@ -104,9 +118,10 @@ class PreparedData:
             for shard in summary["shards"]:
                 _require_whole(folder / shard["file"], int(shard["bytes"]))
             index = load_arrays(folder / "index.npz")
-            if len(index["ids"]) != summary["persons"]:
+            crops = sum(int(shard["records"]) for shard in summary["shards"])
+            if len(index["ids"]) != crops:
                 raise InputError(
-                    f"{folder / 'index.npz'} must have {summary['persons']} persons. "
+                    f"{folder / 'index.npz'} must have {crops} crops. "
                     f"Received: {len(index['ids'])}"
                 )
             return cls(folder, summary, index)
@@ -119,11 +134,11 @@ class PreparedData:
             ) from None
 
     def __len__(self) -> int:
-        """Return the number of persons."""
+        """Return the number of crops."""
         return len(self.ids)
 
     def read(self, index: int) -> bytes:
-        """Return the serialised example of one person, for ``parse`` or TensorFlow.
+        """Return the serialised example of one crop, for ``parse`` or TensorFlow.
 
         Any number of threads may read at a time.
 
@@ -138,6 +153,18 @@ class PreparedData:
                 f"{self.files[shard]} is damaged: wrong checksum of {self.ids[index]}"
             )
         return payload
+
+
+def first_crops(ids: NDArray[Any], source: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which crops are the first of their person; those of one are neighbours.
+
+    Args:
+        ids: ``(crops,)`` ids of the persons, unique in their source.
+        source: ``(crops,)`` names of the data sets.
+    """
+    first = np.ones(len(ids), bool)
+    first[1:] = (ids[1:] != ids[:-1]) | (source[1:] != source[:-1])
+    return first
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -283,14 +310,19 @@ def serialize(
     image: bytes,
     joints: NDArray[np.float32],
     square: SquareCrop,
+    box: str,
+    iou: float | None,
 ) -> bytes:
-    """Return a person as a serialised ``tf.train.Example``.
+    """Return a crop of a person as a serialised ``tf.train.Example``.
 
     Args:
         record: Who it is.
         image: The encoded stored crop.
         joints: ``(joints, 3)``: x and y in crop units, 1 where annotated.
         square: The crop in image pixels.
+        box: What it was cut around, ``"detector"`` or ``"ground_truth"``.
+        iou: Of the best detection with the person. None where no detector was asked:
+            the example then has neither ``box`` nor ``iou``.
     """
     example = _Example()
     feature = example.features.feature
@@ -307,6 +339,9 @@ def serialize(
     feature["joints"].float_list.value.extend(joints.ravel().tolist())
     feature["visible"].int64_list.value.extend(record.visible.tolist())
     feature["square"].float_list.value.extend(square)
+    if iou is not None:
+        feature["box"].bytes_list.value.append(box.encode())
+        feature["iou"].float_list.value.append(iou)
     # Maps have no order of their own: without this the bytes differ from run to run.
     serialized: bytes = example.SerializeToString(deterministic=True)
     return serialized
@@ -325,6 +360,10 @@ def parse(serialized: bytes) -> Sample:
             for name in ("image", "id", "source", "group", "split", "picture")
         }
         square = SquareCrop(*feature["square"].float_list.value)
+        box, iou = GROUND_TRUTH, math.nan
+        if "iou" in feature:
+            box = feature["box"].bytes_list.value[0].decode()
+            iou = feature["iou"].float_list.value[0]
     except (IndexError, TypeError) as error:
         raise InputError(f"expected an example of `kpose prepare`: {error}") from None
     name = texts["id"].decode()
@@ -338,4 +377,6 @@ def parse(serialized: bytes) -> Sample:
         joints=np.array(feature["joints"].float_list.value, np.float32).reshape(-1, 3),
         visible=np.array(feature["visible"].int64_list.value, np.int8),
         square=square,
+        box=box,
+        iou=iou,
     )

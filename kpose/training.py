@@ -177,26 +177,27 @@ def dry_run(
 def split(
     data: PreparedData, training: Training, allow_test: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices to train on and to validate on.
+    """Return the indices of the crops to train on and to validate on.
 
     The set's own validation split where it has one; else ``validation_persons`` fully
     annotated persons are drawn (paper section 3.3), by group, and nobody of their
-    groups is trained on.
+    groups is trained on. Of a person who has two crops both are trained on, or the
+    first (the detector's) is validated on: validation counts persons.
 
     Raises:
         InputError: If there are test persons and they are not allowed, or nobody is
             left to train or to validate on.
     """
     everyone = np.arange(len(data.split))
-    test = int((data.split == "test").sum())
+    test = int(((data.split == "test") & data.first).sum())
     if test and not allow_test:
         raise InputError(
             f"{data.folder} must hold no test persons to train on, but has {test}: "
             "prepare it without them, or give --allow-test"
         )
-    val = data.split == "val"
+    val = (data.split == "val") & data.first
     if not val.any():
-        full = everyone[data.annotated == len(data.skeleton)]
+        full = data.first & (data.annotated == len(data.skeleton))
         # Sorted names, not file order, so that preparing in another order keeps them.
         keys = np.char.add(np.char.add(data.source, "/"), data.group)
         groups = np.unique(keys[full])
@@ -208,14 +209,15 @@ def split(
             held_out.append(group)
             persons += int((keys[full] == group).sum())
         in_group = np.isin(keys, held_out)
-        val = in_group & (data.annotated == len(data.skeleton))
+        val = in_group & full
         train_mask = ~in_group
     else:
-        train_mask = ~val
+        train_mask = data.split != "val"
     if not val.any() or not train_mask.any():
         raise InputError(
             f"{data.folder} must hold persons to train on and fully annotated ones to "
-            f"validate on. Received: {int(train_mask.sum())} and {int(val.sum())}"
+            f"validate on. Received: {int((train_mask & data.first).sum())} and "
+            f"{int(val.sum())}"
         )
     return everyone[train_mask], everyone[val]
 

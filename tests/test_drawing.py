@@ -110,6 +110,35 @@ def test_box_frame_lies_on_the_first_and_last_pixel_it_covers(black):
     assert not drawn[19].any() and not drawn[41].any()
 
 
+def test_box_has_its_colour_and_width(black):
+    drawn = drawing.draw_box(black, Box(10.5, 20.5, 30.5, 40.5), (255, 0, 9), width=3)
+
+    assert (drawn[25:36, 9:12] == (255, 0, 9)).all()
+    assert not drawn[25:36, :8].any() and not drawn[25:36, 13:28].any()
+
+
+def test_dashes_lie_on_the_frame_with_gaps_as_long(black):
+    box = Box(10.5, 20.5, 30.5, 40.5)
+
+    dashed = drawing.draw_box(black, box, dashed=True)
+
+    frame = drawing.draw_box(black, box)
+    assert not dashed[~frame.any(axis=-1)].any()
+    expected = np.tile([True] * 5 + [False] * 5, 3)[:19]  # the corner ends the line
+    for line in (dashed[20, 10:29], dashed[40, 10:29]):
+        assert (line.any(axis=-1) == expected).all()
+    for line in (dashed[20:39, 10], dashed[20:39, 30]):
+        assert (line.any(axis=-1) == expected).all()
+
+
+def test_skeleton_in_one_colour(black):
+    joints = np.array([[40, 10, 1], [10, 50, 1], [70, 50, 1]], np.float32)
+
+    drawn = drawing.draw_skeleton(black, joints, ARMS, (0, 220, 0))
+
+    assert drawn[..., 1].any() and not drawn[..., [0, 2]].any()
+
+
 def test_contact_sheet_places_pictures_row_by_row():
     pictures = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
 

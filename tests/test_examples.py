@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kpose import examples, images
+from kpose import detection, examples, images
+from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.examples import PreparedData, Source, check, parse, prepare, read_shard
 from kpose.geometry import Box, SquareCrop, person_box
@@ -278,6 +279,276 @@ def test_the_sets_own_box_is_taken_and_far_joints_are_left_out(tmp_path):
     assert check([Source("tiny", [record], "")])["joints_too_far"] == 1
 
 
+# Table 1
+
+
+class FakeDetector:
+    """Knows the boxes of each picture by its file name; counts what it is asked."""
+
+    name, identity, threshold = "fake", "fake 1", 0.5
+
+    def __init__(self):
+        self.boxes: dict[str, list[Detection]] = {}
+        self.asked: list[str] = []
+
+    def detect(self, image, picture="", frame=0):
+        assert image.dtype == np.uint8 and image.shape[2] == 3
+        self.asked.append(Path(picture).name)
+        return self.boxes.get(Path(picture).name, [])
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    fake = FakeDetector()
+    monkeypatch.setattr(detection, "open", lambda name, threads=None: fake)
+    monkeypatch.setattr(detection, "cached", lambda detector: detector, raising=False)
+    monkeypatch.setattr(examples, "_detector", lambda name, identity: fake)
+    return fake
+
+
+def spanning(folder: Path, number: int, **changes) -> PersonRecord:
+    """A person whose joint box x 1.2 is 15..75 x 15..75, for boxes of a known IoU."""
+    record = person(folder, number, **changes)
+    record.joints[:, :2] = 45
+    record.joints[0, :2], record.joints[12, :2] = 19.5, 69.5
+    return record
+
+
+def overlapping(percent: float) -> Box:
+    """A box inside 15..75 x 15..75 that covers ``percent`` of it."""
+    return Box(15, 15, 75, 15 + 0.6 * percent)
+
+
+def table_1(folder: Path, detector: FakeDetector) -> Source:
+    """A person for each row and border of Table 1, named after the IoU."""
+    overlaps = {"49": 49, "50": 50, "60": 60, "70": 70, "71": 71, "none": None}
+    records = []
+    for number, (name, percent) in enumerate(overlaps.items()):
+        record = spanning(folder, number, id=name)
+        if percent:
+            # The best by score is not the best by overlap.
+            detector.boxes[record.image.path.name] = [
+                Detection(Box(0, 0, 20, 20), 0.9),
+                Detection(overlapping(percent), 0.5),
+            ]
+        records.append(record)
+    return Source("tiny", records, "CC0")
+
+
+def test_table_1_decides_the_stored_crops(tmp_path, detector):
+    source = table_1(tmp_path / "in", detector)
+    records = {record.id: record for record in source.records}
+
+    summary = prepare(
+        [source], tmp_path / "out", codec="png", detector="fake", workers=1
+    )
+
+    data = PreparedData.open(tmp_path / "out")
+    assert list(zip(data.ids.tolist(), data.box.tolist(), strict=True)) == [
+        ("49", "ground_truth"),
+        ("50", "detector"),
+        ("50", "ground_truth"),
+        ("60", "detector"),
+        ("60", "ground_truth"),
+        ("70", "detector"),
+        ("70", "ground_truth"),
+        ("71", "detector"),
+        ("none", "ground_truth"),
+    ]
+    overlaps = [0.49, *[0.5] * 2, *[0.6] * 2, *[0.7] * 2, 0.71, 0]
+    assert data.iou.tolist() == pytest.approx(overlaps)
+    assert data.first.tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+    for index, name in enumerate(data.ids.tolist()):
+        sample, record = parse(data.read(index)), records[name]
+        box = person_box(record.joints)
+        if sample.box == "detector":
+            box = overlapping(int(name))
+        square = SquareCrop.around(box)
+        assert (sample.id, sample.box) == (name, data.box[index])
+        assert sample.iou == data.iou[index]
+        assert sample.square == pytest.approx(square)
+        np.testing.assert_array_equal(
+            sample.joints, square.joints_to_crop(record.joints)
+        )
+        np.testing.assert_array_equal(
+            images.central_slice(sample.image, 224),
+            images.crop(images.read(record.image), square),
+        )
+    counts = {
+        "detector": 1,
+        "both": 3,
+        "ground_truth": 2,
+        "no_detection": 1,
+        "stored": 9,
+        "with_flips": 18,
+    }
+    assert summary["crops"] == summary["sources"][0]["crops"] == counts
+    assert summary["persons"] == 6
+    assert summary["sources"][0]["persons"] == {"train": 6}
+    assert summary["joints"]["head"] == summary["coverage"]["tiny"]["head"] == 6
+    assert summary["detector"] == {"min_score": 0.5, "identity": "fake 1"}
+    assert [shard["records"] for shard in summary["shards"]] == [9]
+    heads = [parse(data.read(index)).joints[0, :2] for index in range(9)]
+    np.testing.assert_allclose(data.mean_pose[0], np.mean(heads, axis=0), atol=1e-5)
+    sheet = images.decode((tmp_path / "out" / "crops.png").read_bytes())
+    assert len(sheet) == 3 * (18 + 288) + 2 * 4  # six persons in rows of two
+
+
+def test_counts_of_table_1_are_by_source(tmp_path, detector):
+    other = spanning(tmp_path / "in", 9, source="other")
+    sources = [table_1(tmp_path / "in", detector), Source("other", [other], "")]
+
+    summary = prepare(
+        sources, tmp_path / "out", size=32, shard_records=2, detector="fake", workers=1
+    )
+
+    both, one = (source["crops"] for source in summary["sources"])
+    assert (both["detector"], both["both"], both["ground_truth"]) == (1, 3, 2)
+    assert (one["stored"], one["ground_truth"], one["no_detection"]) == (1, 1, 1)
+    assert (summary["crops"]["stored"], summary["crops"]["no_detection"]) == (10, 2)
+
+
+def test_detections_under_the_lowest_score_do_not_count(tmp_path, detector):
+    record = spanning(tmp_path / "in", 0)
+    detector.boxes["p0.jpg"] = [
+        Detection(overlapping(60), 0.8),
+        Detection(overlapping(90), 0.5),
+        Detection(overlapping(99), 0.49),
+    ]
+    detector.boxes["p1.jpg"] = [Detection(overlapping(60), None)]
+    records = [record, spanning(tmp_path / "in", 1)]
+    found = {}
+
+    for score in (None, 0.49, 0.51, 0.9):
+        out = tmp_path / str(score)
+        prepare(
+            [Source("tiny", records, "")], out,
+            size=32, detector="fake", min_score=score, workers=1,
+        )  # fmt: skip
+        data = PreparedData.open(out)
+        found[score] = data.iou[data.first].tolist()
+
+    expected = {None: [0.9, 0.6], 0.49: [0.99, 0.6], 0.51: [0.6, 0.6], 0.9: [0, 0.6]}
+    assert {score: pytest.approx(ious) for score, ious in expected.items()} == found
+
+
+def test_a_picture_of_several_persons_is_searched_once(tmp_path, detector):
+    group = [spanning(tmp_path / "in", 0, id=name) for name in "abc"]
+    for number, record in enumerate(group):
+        record.joints[:, 0] += 3 * number
+    alone = spanning(tmp_path / "in", 1)
+    detector.boxes["p0.jpg"] = [
+        Detection(Box(15 + 3 * number, 15, 75 + 3 * number, 75), 0.9)
+        for number in (2, 1, 0)
+    ]
+
+    prepare(
+        [Source("tiny", [*group, alone], "")], tmp_path / "out", size=32,
+        detector="fake", workers=1,
+    )  # fmt: skip
+
+    # Then the sheet: a row of Table 1 after the other, four persons each.
+    assert detector.asked[:2] == ["p0.jpg", "p1.jpg"]
+    data = PreparedData.open(tmp_path / "out")
+    assert data.iou.tolist() == [1, 1, 1, 0]  # each its own, whatever the order
+
+
+def test_a_person_that_is_skipped_without_a_detector_is_skipped_with_it(
+    tmp_path, detector
+):
+    records = [person(tmp_path / "in", 0), *bad_people(tmp_path / "in").values()]
+    for record in records:
+        detector.boxes[record.image.path.name] = [Detection(Box(10, 10, 80, 110), 0.9)]
+
+    plain = prepare([Source("tiny", records, "")], tmp_path / "a", workers=1)
+    summary = prepare(
+        [Source("tiny", records, "")], tmp_path / "b", detector="fake", workers=1
+    )
+
+    assert summary["skipped"] == plain["skipped"]
+    assert summary["persons"] == plain["persons"] == 1
+
+
+def test_without_a_detector_no_byte_says_anything_of_boxes(tmp_path):
+    summary = prepare(people(tmp_path / "in", 2), tmp_path / "out", workers=1)
+
+    data = PreparedData.open(tmp_path / "out")
+    assert summary["detector"] is None
+    assert "crops" not in summary and "crops" not in summary["sources"][0]
+    with np.load(tmp_path / "out" / "index.npz") as index:
+        assert not {"box", "iou"} & set(index.files)
+    assert b"iou" not in data.read(0)
+    assert data.box.tolist() == ["ground_truth"] * 2
+    assert np.isnan(data.iou).all() and data.first.all()
+    sample = parse(data.read(0))
+    assert sample.box == "ground_truth" and np.isnan(sample.iou)
+
+
+def test_bytes_with_a_detector_do_not_depend_on_workers_or_an_interruption(tmp_path):
+    sources = [Source("tiny", [spanning(tmp_path / "in", n) for n in range(6)], "")]
+    options = {"size": 32, "shard_records": 2, "detector": "whole"}
+    for workers in (1, 2):
+        prepare(sources, tmp_path / str(workers), workers=workers, **options)
+    steps = []
+
+    def interrupt(done):
+        steps.append(done)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(sources, out, workers=1, progress=interrupt, **options)
+    assert (out / "shard-00000.rows.npz").exists()
+    assert not (out / "dataset.json").exists()
+    with pytest.raises(InputError, match=r"has detector \{'min_score': 0\.0, .*0\.2"):
+        prepare(sources, out, workers=1, min_score=0.2, **options)
+    with pytest.raises(InputError, match=r"has detector \{.*, not None"):
+        prepare(sources, out, workers=1, size=32, shard_records=2)
+    prepare(sources, out, workers=1, **options)
+
+    assert content(tmp_path / "1") == content(tmp_path / "2") == content(out)
+    assert "crops.png" in content(out)
+
+
+def test_another_detector_file_is_another_configuration(tmp_path, detector):
+    sources = [table_1(tmp_path / "in", detector)]
+    prepare(sources, tmp_path / "out", size=32, detector="fake", workers=1)
+    detector.identity = "fake 2"
+
+    with pytest.raises(InputError, match=r"has detector .*fake 1.*, not .*fake 2"):
+        prepare(sources, tmp_path / "out", size=32, detector="fake", workers=1)
+
+
+def test_a_detector_that_changes_meanwhile_is_refused(monkeypatch):
+    fake = FakeDetector()
+    monkeypatch.setattr(detection, "open", lambda name, threads=None: fake)
+    monkeypatch.setattr(detection, "cached", lambda detector: detector, raising=False)
+
+    assert examples._detector("changing", "fake 1") is fake
+    with pytest.raises(InputError, match="changing must not change while it is used"):
+        examples._detector("changing", "fake 2")
+
+
+def test_an_unknown_detector_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="Received: who:knows"):
+        prepare(people(tmp_path / "in", 1), tmp_path / "out", detector="who:knows")
+    with pytest.raises(InputError, match="a lowest score needs a detector"):
+        prepare(people(tmp_path / "in", 1), tmp_path / "out", min_score=0.5)
+
+    assert not (tmp_path / "out").exists()
+
+
 # Shards and TensorFlow
 
 
@@ -373,7 +644,7 @@ def test_a_changed_byte_is_refused_when_it_is_read(tmp_path):
         (lambda out: (out / "index.npz").write_bytes(b"PK\3\4"), "damaged: BadZip"),
         (
             lambda out: np.savez(out / "index.npz", ids=np.array(["p0"])),
-            "must have 3 persons. Received: 1",
+            "must have 3 crops. Received: 1",
         ),
     ],
 )

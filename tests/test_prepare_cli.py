@@ -68,6 +68,47 @@ def test_options_reach_the_data(tmp_path):
     )
 
 
+def test_a_detector_decides_the_crops(tmp_path):
+    root = write_set(tmp_path / "lsp")
+    boxes = tmp_path / "boxes.json"
+    call = ("--data", f"lsp:{root}", "--detector", f"boxes:{boxes}", "--workers", 1)
+    joints = scipy.io.loadmat(root / "joints.mat")["joints"]
+    found = []
+    for number, scale in enumerate((1.2, 1.0, 0.9, 0.2), start=1):
+        # Shares 1, 0.83, 0.75 and 0.17 of the joint box x 1.2; nobody in picture 5.
+        kept = np.delete(joints[:, :, number - 1], [12, 13], axis=1)
+        head = joints[:, 12:, number - 1].mean(axis=1, keepdims=True)
+        x, y, _ = np.concatenate([kept, head], axis=1)
+        width, height = 1.2 * np.ptp(x), scale * np.ptp(y)
+        left = (x.min() + x.max() + 1 - width) / 2
+        top = (y.min() + y.max() + 1 - height) / 2
+        score = 0.3 if number == 3 else 0.9
+        box = [float(edge) for edge in (left, top, width, height)]
+        found.append({"image_id": number, "bbox": box, "score": score})
+    pictures = [{"id": n, "file_name": f"im{n:04}.jpg"} for n in range(1, 6)]
+    boxes.write_text(json.dumps({"images": pictures, "annotations": found}))
+
+    results = {
+        score: run(
+            *call,
+            *("--out", tmp_path / f"out{score}", "--size", 32, "--min-score", score),
+        )
+        for score in (0.25, 0.5)
+    }
+
+    for score, counts in {0.25: (3, 2, 1), 0.5: (2, 3, 2)}.items():
+        assert results[score].exit_code == 0, results[score].output
+        detector, truth, nobody = counts
+        assert (
+            f"  crops around the detector's box for {detector} persons, both boxes for "
+            f"0, the ground truth for {truth} ({nobody} of them in pictures without a "
+            "detection): 5 crops, 10 with the flips of training\n"
+        ) in results[score].stdout
+        assert f"{tmp_path / f'out{score}' / 'crops.png'}\n" in results[score].stdout
+        summary = json.loads((tmp_path / f"out{score}" / "dataset.json").read_text())
+        assert summary["detector"]["min_score"] == score
+
+
 def test_test_persons_stay_out_unless_asked_for(tmp_path):
     root = write_set(tmp_path / "lsp", 1003, missing=tuple(range(3, 1001)))
     counts = {"": {"train": 2}, "@test": {"test": 3}, "@all": {"test": 3, "train": 2}}
@@ -118,6 +159,22 @@ def test_check_reports_and_writes_nothing(tmp_path):
         (["--data", "lsp:{lsp}", "--out", "{out}", "--size", "30"], "multiple of 4"),
         (["--data", "lsp:{lsp}", "--out", "{out}", "--quality", "0"], "--quality"),
         (["--data", "lsp:{lsp}", "--out", "{out}", "--codec", "gif"], "--codec"),
+        (
+            ["--data", "lsp:{lsp}", "--out", "{out}", "--min-score", "0.5"],
+            "--min-score needs --detector",
+        ),
+        (
+            ["--data", "lsp:{lsp}", "--check", "--detector", "whole"],
+            "--check asks no detector",
+        ),
+        (
+            ["--data", "lsp:{lsp}", "--out", "{out}", "--detector", "magic"],
+            "Received: magic",
+        ),
+        (
+            ["--data", "lsp:{lsp}", "--out", "{out}", "--detector", "tflite:{none}"],
+            "there is none",
+        ),
         (["--data", "lsp:{lsp}", "--out", "{lsp}"], "must be new or an empty folder"),
         (["--data", "lsp:{lsp}", "--out", "{lsp}/joints.mat"], "but is a file"),
         (

@@ -46,6 +46,18 @@ from kpose_cli.common import echo_summary, json_option, progress
     help="JPEG quality.",
 )
 @click.option(
+    "--detector",
+    metavar="CONTRACT:PATH",
+    help="Cut crops as the paper's Table 1 says: around this detector's box where it "
+    "has the person, around the ground truth where not, around both in between. "
+    "[default: around the ground truth]",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    help="Score from which a detection counts.  [default: the detector's]",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes.  [default: one per core]",
@@ -63,6 +75,8 @@ def prepare(
     size: int,
     codec: str,
     quality: int,
+    detector: str | None,
+    min_score: float | None,
     workers: int | None,
     strict: bool,
     check: bool,
@@ -72,9 +86,14 @@ def prepare(
 
     Bad records are skipped and counted by reason. DATA/dataset.json says what is in
     it; look at DATA/preview.png: a person's right side is orange, the left side blue.
+    With a detector, DATA/crops.png shows how its boxes were used.
     """
     if out is None and not check:
         raise click.UsageError("give --out DATA, or --check to only read and report")
+    if check and detector is not None:
+        raise click.UsageError("--check asks no detector: leave --detector out")
+    if min_score is not None and detector is None:
+        raise click.UsageError("--min-score needs --detector")
     from kpose import examples
     from kpose_datasets import common_skeleton, read_source
 
@@ -95,6 +114,8 @@ def prepare(
             size=size,
             codec=codec,
             quality=quality,
+            detector=detector,
+            min_score=min_score,
             workers=workers,
             strict=strict,
             progress=advance,
@@ -110,13 +131,28 @@ def _prepare_text(summary: dict[str, Any], out: Path) -> str:
         lines.append(f"{source['name']}: {persons or 'no persons'}{_skipped(skipped)}")
         if source["joints_too_far"]:
             lines[-1] += f"; {source['joints_too_far']} joints too far away left out"
+        if "crops" in source:
+            lines.append(f"  {_crops_text(source['crops'])}")
     megabytes = sum(shard["bytes"] for shard in summary["shards"]) / 1e6
     lines.append(
         f"{summary['persons']} persons of {summary['labels']} labels in {out} "
         f"({len(summary['shards'])} shards, {megabytes:.1f} MB); "
         f"look at {out / 'preview.png'}"
     )
+    if "crops" in summary:
+        lines[-1] += f" and {out / 'crops.png'}"
+        lines.insert(-1, f"all: {_crops_text(summary['crops'])}")
     return "\n".join(lines)
+
+
+def _crops_text(crops: dict[str, int]) -> str:
+    """Say how many persons are in each row of Table 1, and how many crops they have."""
+    return (
+        f"crops around the detector's box for {crops['detector']} persons, both boxes "
+        f"for {crops['both']}, the ground truth for {crops['ground_truth']} "
+        f"({crops['no_detection']} of them in pictures without a detection): "
+        f"{crops['stored']} crops, {crops['with_flips']} with the flips of training"
+    )
 
 
 def _check_text(summary: dict[str, Any]) -> str:
