@@ -211,6 +211,43 @@ def test_the_report_has_pictures_names_and_the_training(root, tmp_path):
         assert shown in page
 
 
+def test_the_system_is_scored_on_whole_pictures(model, root, tmp_path):
+    out = tmp_path / "system.html"
+
+    found = summary(model, "--system", "--data", f"lsp:{root}", "--report", out)
+
+    assert found["detector"] == "whole" and found["min_score"] == 0
+    assert found["pictures"] == found["persons"] == found["detections"] == 3
+    assert found["evaluated"] == {"lsp test": 3}
+    assert found["skipped"] == {"missing_image": 1, "unreadable_image": 1}
+    # Ground-truth crops are those of an evaluation without the detector.
+    crops = summary(model, "--data", f"lsp:{root}")
+    scores = found["joints"]["ground_truth_boxes"]
+    assert scores["pck@0.2"] == crops["pck@0.2"]
+    assert scores["pixel_error"] == crops["pixel_error"]
+    wrong = found["false_negatives"]["count"]
+    assert found["joints"]["found_detector_boxes"]["persons"] == 3 - wrong
+    assert found["joints"]["detector_boxes"]["persons"] == 3
+    assert found["time_ms"]["total"]["p50"] > 0 and found["pictures_timed"] == 3
+    assert found["leak"] is None and found["report"] == str(out)
+    assert "<h1>kpose eval --system: constant</h1>" in out.read_text(encoding="utf-8")
+
+
+def test_the_system_prints_its_tables(model, root):
+    result = run(model, "--system", "--data", f"lsp:{root}@all", "--no-flip-test")
+
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("5 pictures, detector whole from score 0. Persons: ")
+    assert "Flip test off. Not a score on new people" in lines[0]
+    for start in (
+        *("PCK@0.2 ", "ground-truth boxes ", "detector boxes, missed = wrong "),
+        *("detector ", "false positives ", "with false negatives ", "best box IoU > "),
+        *("ms per picture ", "decode ", "network ", "total "),
+    ):
+        assert any(line.startswith(start) for line in lines), start
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -225,6 +262,17 @@ def test_the_report_has_pictures_names_and_the_training(root, tmp_path):
         (("{model}", "--data", "lsp:{root}@val"), "persons of split val"),
         (("{model}", "--data", "lsp:{root}", "--split", "val"), "of split val"),
         (("{model}", "--data", "lsp:{root}", "--report", "{tmp}"), "is a directory"),
+        (("{model}", "--data", "lsp:{root}", "--detector", "whole"), "need --system"),
+        (("{model}", "--data", "lsp:{root}", "--min-score", "0"), "need --system"),
+        (("{model}", "{tmp}", "--system"), "--system needs whole pictures"),
+        (
+            ("{model}", "--data", "lsp:{root}", "--system", "--detector", "eyes:x"),
+            "a detector must be",
+        ),
+        (
+            ("{model}", "--data", "lsp:{root}", "--system", "--min-score", "2"),
+            "2.0 is not in the range",
+        ),
     ],
     ids=[
         "nothing",
@@ -238,6 +286,11 @@ def test_the_report_has_pictures_names_and_the_training(root, tmp_path):
         "named split",
         "split",
         "report is a folder",
+        "detector alone",
+        "score alone",
+        "system of crops",
+        "no detector",
+        "score",
     ],
 )
 def test_bad_calls_are_one_line(model, root, tmp_path, arguments, message):

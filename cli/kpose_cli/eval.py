@@ -9,7 +9,10 @@ import click
 from kpose_cli.common import echo_summary, json_option, progress
 
 if TYPE_CHECKING:
-    from kpose.persons import Persons
+    from collections import Counter
+
+    from kpose.joints import Skeleton
+    from kpose.screening import Source
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -38,6 +41,22 @@ SPLITS = ("train", "val", "test", "all")
     help="Average with the prediction for the mirrored crop.",
 )
 @click.option(
+    "--system",
+    "whole_system",
+    is_flag=True,
+    help="Score detector and network together on whole pictures (with --data).",
+)
+@click.option(
+    "--detector",
+    metavar="NAME[:PATH]",
+    help="Finds the people for --system, as for `kpose predict`.  [default: whole]",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    help="Smallest score of a detection.  [default: that of the detector]",
+)
+@click.option(
     "--report",
     "report_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -51,34 +70,66 @@ def evaluate(
     sets: tuple[str, ...],
     split: str | None,
     flip_test: bool,
+    whole_system: bool,
+    detector: str | None,
+    min_score: float | None,
     report_path: Path | None,
     as_json: bool,
 ) -> None:
     """Score MODEL on DATA, a folder of `kpose prepare`, or on --data.
 
     MODEL is a run folder, an artefact or the name of a packaged model. Crops are cut
-    around the ground truth and not augmented.
+    around the ground truth and not augmented. With --system the detector finds the
+    people too, and every stage is timed.
     """
     if (folder is None) == (not sets):
         raise click.UsageError("give either DATA or --data NAME:PATH")
+    if not whole_system and (detector is not None or min_score is not None):
+        raise click.UsageError("--detector and --min-score need --system")
+    if whole_system and folder is not None:
+        raise click.UsageError("--system needs whole pictures: give --data NAME:PATH")
     from kpose import artefacts
-    from kpose import persons as people
-    from kpose.errors import InputError
-    from kpose.joints import Skeleton
-    from kpose.shards import PreparedData
 
     # The cheap refusals come before TensorFlow loads and before the long work.
     card = artefacts.read_card(model)
+    if whole_system:
+        lines, summary = _score_system(
+            model,
+            card,
+            _read_sets(sets, split),
+            detector or "whole",
+            min_score,
+            flip_test,
+            report_path,
+        )
+    else:
+        lines, summary = _score_joints(
+            model, card, folder, sets, split, flip_test, report_path
+        )
+    data = [str(folder)] if folder else list(sets)
+    echo_summary({"model": model, "data": data, **summary}, as_json, "\n".join(lines))
+
+
+def _score_joints(
+    model: str,
+    card: dict[str, Any],
+    folder: Path | None,
+    sets: tuple[str, ...],
+    split: str | None,
+    flip_test: bool,
+    report_path: Path | None,
+) -> tuple[list[str], dict[str, Any]]:
+    """Return what a person reads, and the summary, of crops around the ground truth."""
+    from kpose import artefacts
+    from kpose import persons as people
+    from kpose.shards import PreparedData
+
     if folder is None:
-        persons = _read_sets(sets, split)
+        sources = _read_sets(sets, split)
+        persons = people.labelled(sources, _skeleton(model, card, sources))
     else:
         persons = people.prepared(PreparedData.open(folder), split)
-    joints = Skeleton.from_json(card["skeleton"]).names
-    if persons.skeleton.names != joints:
-        raise InputError(
-            f"the data must have the joints of {model} ({', '.join(joints)}). "
-            f"Received: {', '.join(persons.skeleton.names)}"
-        )
+        _require_joints(model, card, persons.skeleton)
     from kpose import evaluation, runtime
 
     opened = runtime.open(model)
@@ -91,11 +142,11 @@ def evaluate(
         )
     leak = people.leak(card, persons.splits)
     name = Path(model).name or model
-    facts = _facts(persons, scores.excluded_no_torso, flip_test, leak)
+    facts = _facts(
+        persons.splits, persons.skipped, scores.excluded_no_torso, flip_test, leak
+    )
     summary: dict[str, Any] = {
-        "model": model,
-        "data": [str(folder)] if folder else list(sets),
-        "evaluated": {f"{a} {b}": n for (a, b), n in sorted(persons.splits.items())},
+        "evaluated": _evaluated(persons.splits),
         "flip_test": flip_test,
         **scores.to_json(),
         "skipped": persons.skipped,
@@ -120,13 +171,72 @@ def evaluate(
         report.write_report(report_path, f"kpose eval: {name}", sections)
         summary["report"] = str(report_path)
         lines.append(f"report: {report_path}")
-    echo_summary(summary, as_json, "\n".join(lines))
+    return lines, summary
 
 
-def _read_sets(sets: tuple[str, ...], split: str | None) -> "Persons":
+def _score_system(
+    model: str,
+    card: dict[str, Any],
+    sources: "list[Source]",
+    detector: str,
+    min_score: float | None,
+    flip_test: bool,
+    report_path: Path | None,
+) -> tuple[list[str], dict[str, Any]]:
+    """Return what a person reads, and the summary, of detector and network together."""
+    _skeleton(model, card, sources)
+    from kpose import detection
+
+    finder = detection.open(detector)
+    from kpose import evaluation, runtime, system
+    from kpose import persons as people
+
+    opened = runtime.open(model)
+    labels = sum(len(source.records) for source in sources)
+    with progress(labels, "evaluating") as advance:
+        scores = system.evaluate(
+            opened,
+            finder,
+            sources,
+            min_score=min_score,
+            flip_test=flip_test,
+            progress=advance,
+        )
+    leak = people.leak(card, scores.splits)
+    excluded = scores.joints["detector_boxes"].excluded_no_torso
+    facts = (
+        f"{scores.pictures} pictures, detector {scores.detector} from score "
+        f"{scores.min_score:g}. "
+        + _facts(scores.splits, scores.skipped, excluded, flip_test, leak)
+    )
+    summary: dict[str, Any] = {
+        "evaluated": _evaluated(scores.splits),
+        "flip_test": flip_test,
+        **scores.to_json(),
+        "skipped": scores.skipped,
+        "leak": leak,
+        "definition": f"{evaluation.DEFINITION} {system.DEFINITION}",
+    }
+    lines = [facts]
+    for table in (system.joint_table, system.detector_table, system.time_table):
+        header, rows = table(scores)
+        lines += ["", *_aligned([header, *rows])]
+    lines += ["", evaluation.DEFINITION, system.DEFINITION]
+    if report_path is not None:
+        from kpose import report, system_report
+
+        title = f"kpose eval --system: {Path(model).name or model}"
+        sections = system_report.system_sections(scores, facts)
+        report.write_report(report_path, title, sections)
+        summary["report"] = str(report_path)
+        lines.append(f"report: {report_path}")
+    return lines, summary
+
+
+def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":
     """Read the data sets; a split named in the text goes before ``--split``."""
     from kpose import persons
-    from kpose_datasets import common_skeleton, read_source
+    from kpose_datasets import read_source
 
     sources = []
     for text in sets:
@@ -138,7 +248,28 @@ def _read_sets(sets: tuple[str, ...], split: str | None) -> "Persons":
             records = [record for record in source.records if record.split in wanted]
             source = source._replace(records=records)
         sources.append(source)
-    return persons.labelled(sources, common_skeleton(sources))
+    return sources
+
+
+def _skeleton(model: str, card: dict[str, Any], sources: "list[Source]") -> "Skeleton":
+    """Return the joints of the data sets, which are those of the model."""
+    from kpose_datasets import common_skeleton
+
+    skeleton = common_skeleton(sources)
+    _require_joints(model, card, skeleton)
+    return skeleton
+
+
+def _require_joints(model: str, card: dict[str, Any], skeleton: "Skeleton") -> None:
+    from kpose.errors import InputError
+    from kpose.joints import Skeleton
+
+    joints = Skeleton.from_json(card["skeleton"]).names
+    if skeleton.names != joints:
+        raise InputError(
+            f"the data must have the joints of {model} ({', '.join(joints)}). "
+            f"Received: {', '.join(skeleton.names)}"
+        )
 
 
 def _counted(batches: Iterable[Any], advance: Callable[[int], None]) -> Iterator[Any]:
@@ -147,14 +278,22 @@ def _counted(batches: Iterable[Any], advance: Callable[[int], None]) -> Iterator
         advance(len(joints))
 
 
-def _facts(persons: "Persons", excluded: int, flip_test: bool, leak: str | None) -> str:
-    evaluated = ", ".join(
-        f"{n} {a} {b}" for (a, b), n in sorted(persons.splits.items())
-    )
-    skipped = ", ".join(f"{n} {reason}" for reason, n in persons.skipped.items())
+def _evaluated(splits: "Counter[tuple[str, str]]") -> dict[str, int]:
+    return {f"{source} {split}": n for (source, split), n in sorted(splits.items())}
+
+
+def _facts(
+    splits: "Counter[tuple[str, str]]",
+    skipped: dict[str, int],
+    excluded: int,
+    flip_test: bool,
+    leak: str | None,
+) -> str:
+    evaluated = ", ".join(f"{n} {name}" for name, n in _evaluated(splits).items())
+    reasons = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
     return (
         f"Persons: {evaluated}; {excluded} without a torso, not in PCK; "
-        f"skipped: {skipped or 'none'}. Flip test {'on' if flip_test else 'off'}."
+        f"skipped: {reasons or 'none'}. Flip test {'on' if flip_test else 'off'}."
         + (f" Not a score on new people: {leak}." if leak else "")
     )
 
