@@ -24,6 +24,11 @@ NOBODY = "no_person"
 pixel of the picture; there is nobody in it."""
 
 
+OVERLAP = 0.5
+"""Two detections of this intersection over union or more are one person: the better.
+Detectors with non-maximum suppression inside leave more (SSD: 0.6)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
     """The joints of one person in one picture, or why there are none.
@@ -190,11 +195,15 @@ class Predictor:
         else:
             found = confident(self.detector.detect(image, picture, frame), least)
         # A picture of one pixel, or a sliver of a box, shows nobody.
-        return [
-            one
-            for one in found
-            if max(one.box.width, one.box.height) >= 2 and _covers(one.box, image)
-        ]
+        kept: list[Detection] = []
+        for one in found:
+            if (
+                max(one.box.width, one.box.height) >= 2
+                and _covers(one.box, image)
+                and all(one.box.iou(other.box) < OVERLAP for other in kept)
+            ):
+                kept.append(one)
+        return kept
 
     def ask(self, image: Image, found: Sequence[Detection]) -> list[Person]:
         """Return one person per detection, in their order.

@@ -42,20 +42,23 @@ when the detector last saw the person."""
 UNSEEN = 2
 """A followed person whom the detector misses so many times in a row is gone."""
 
-SHARE = 0.5
-"""How much of a followed box comes from the newest pose; the rest from the box before,
-so that one wrong joint does not throw it."""
+GROW_MS, SHRINK_MS = 45.0, 150.0
+"""Time constants at which the edges of a followed box go after the pose. Outward fast,
+so that no arm is cut off; inward slowly, so that a pose that has collapsed does not
+take the box with it (docs/decisions.md)."""
 
 
 @dataclass
 class _Followed:
     """What is known of a person from frame to frame.
 
-    ``box`` is where to look next; ``confidence`` what it was when the detector last saw
-    the person; ``unseen`` how many times in a row the detector missed the person.
+    ``box`` is where to look next and ``time_ms`` when that was found out;
+    ``confidence`` is what it was when the detector last saw the person, ``unseen`` how
+    many times in a row the detector has missed the person.
     """
 
     box: Box
+    time_ms: float
     confidence: float
     score: float | None
     unseen: int = 0
@@ -191,8 +194,10 @@ class Stream:
             known = self._followed.get(id)
             assert person.box is not None
             if known is None:
-                known = _Followed(person.box, _confidence(person), person.score)
-            known.box = _next_box(person)
+                confidence = _confidence(person)
+                known = _Followed(person.box, time_ms, confidence, person.score)
+            known.box = _next_box(person, time_ms - known.time_ms)
+            known.time_ms = time_ms
             followed[id] = known
         self._followed = followed
 
@@ -217,19 +222,24 @@ def _number_of(person: "Person") -> int:
     return person.track_id
 
 
-def _next_box(person: "Person") -> Box:
-    """Return where to look for a person in the next frame, image pixels."""
+def _next_box(person: "Person", gap_ms: float) -> Box:
+    """Return where to look for a person in the next frame, image pixels.
+
+    Args:
+        person: The person in this frame, and the box that was looked at.
+        gap_ms: Time since the frame before, 0 at a new start.
+    """
     assert person.box is not None
     joints = np.ones((len(person.keypoints), 3))
     joints[:, :2] = person.keypoints[:, :2]
     pose = person_box(joints)
     assert pose is not None
-    return Box(
-        *(
-            SHARE * new + (1 - SHARE) * old
-            for new, old in zip(pose, person.box, strict=True)
-        )
-    )
+    grow, shrink = (1 - math.exp(-max(gap_ms, 0.0) / t) for t in (GROW_MS, SHRINK_MS))
+    edges = []
+    for new, old, outward in zip(pose, person.box, (-1, -1, 1, 1), strict=True):
+        share = grow if (new - old) * outward > 0 else shrink
+        edges.append(old + share * (new - old))
+    return Box(*edges)
 
 
 def without_twins(people: "Sequence[Person]") -> "list[Person]":
