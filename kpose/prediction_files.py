@@ -27,10 +27,9 @@ from kpose.sources import Camera, Picture, Source
 
 LINES, TABLE = "keypoints.jsonl", "keypoints.csv"
 
-COLUMNS = (
-    *("source", "frame", "time_ms", "status", "track_id"),
-    *("x0", "y0", "x1", "y1", "score"),
-)
+BOX = ("x0", "y0", "x1", "y1")
+
+COLUMNS = ("source", "frame", "time_ms", "status", "track_id", *BOX, "score")
 """Of the table, before three for each joint."""
 
 COCO_RESULTS, COCO_IMAGES = "coco_results.json", "coco_images.json"
@@ -63,6 +62,7 @@ def write_folder(
     max_pixels: int = MAX_PIXELS,
     watch: Callable[[Picture, Sequence[Person]], bool] = go_on,
     report: Callable[[str], None] = be_quiet,
+    failed: Sequence[str] = (),
     settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Predict ``found`` into a folder.
@@ -92,12 +92,13 @@ def write_folder(
         watch: Called after each picture; False ends the job, with the files finished.
         report: Called with one line about each source that cannot be read, or not all
             of it.
+        failed: Lines about what was not found, for the summary.
         settings: What ``predict.json`` shall repeat.
 
     Returns:
         ``pictures``, of which ``decoded``; ``persons`` and their ``tracks``, pictures
         ``without_people``, ``skipped`` (reason -> count), ``failed`` (the lines about
-        sources that gave nothing), ``interrupted``, and ``out``, None if nothing
+        sources that ended with an error), ``interrupted``, and ``out``, None if nothing
         could be decoded.
 
     Raises:
@@ -109,7 +110,7 @@ def write_folder(
         raise InputError(
             f"save must be some of {', '.join(KINDS)}. Received: {', '.join(save)}"
         )
-    job = _Job(predictor, found, boxes, max_pixels, watch, report)
+    job = _Job(predictor, found, boxes, max_pixels, watch, report, [*failed])
     made = _make_folder(out)
     try:
         with contextlib.ExitStack() as stack:
@@ -145,9 +146,10 @@ def write_lines(
     max_pixels: int = MAX_PIXELS,
     watch: Callable[[Picture, Sequence[Person]], bool] = go_on,
     report: Callable[[str], None] = be_quiet,
+    failed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Predict ``found`` as JSON lines on ``stream``; see ``write_folder``."""
-    job = _Job(predictor, found, boxes, max_pixels, watch, report)
+    job = _Job(predictor, found, boxes, max_pixels, watch, report, [*failed])
     job.run([_line_writer(stream)], None)
     return job.summary()
 
@@ -220,11 +222,11 @@ class _Job:
     max_pixels: int
     watch: Callable[[Picture, Sequence[Person]], bool]
     report: Callable[[str], None]
+    failed: list[str]
     pictures: int = 0
     decoded: int = 0
     tracks: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    failed: list[str] = field(default_factory=list)
     interrupted: bool = False
 
     def run(self, writers: Sequence[Write], overlays: _Overlays | None) -> None:
@@ -327,16 +329,11 @@ def _csv(path: Path, names: Sequence[str]) -> Iterator[Write]:
         def write(picture: Picture, people: Sequence[Person]) -> None:
             for person in people:
                 row = person.to_json()
-                box, points = row.pop("box"), row.pop("keypoints")
-                score = row.pop("score")
-                joints = [points[name] or [None] * 3 for name in names]
+                row |= dict(zip(BOX, row["box"] or [None] * 4, strict=True))
+                points = row["keypoints"]
+                joints = (points[name] or [None] * 3 for name in names)
                 table.writerow(
-                    [
-                        *row.values(),
-                        *(box or [None] * 4),
-                        score,
-                        *itertools.chain(*joints),
-                    ]
+                    [row[name] for name in COLUMNS] + list(itertools.chain(*joints))
                 )
             file.flush()
 

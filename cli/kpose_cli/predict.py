@@ -154,6 +154,7 @@ def predict(
             "max_pixels": max_pixels or images.MAX_PIXELS,
             "watch": _watch(advance, window, stopped),
             "report": _report,
+            "failed": failed,
         }
         if out == "-":
             summary = prediction_files.write_lines(
@@ -176,7 +177,7 @@ def predict(
             summary = prediction_files.write_folder(
                 predictor, found, folder, save=kinds, settings=settings, **common
             )
-    summary |= {"failed": failed + summary["failed"], "model": model}
+    summary["model"] = model
     if summary["decoded"] or summary["interrupted"]:
         streams = any(map(sources.is_stream, found))
         if out != "-" and any(folder.glob("*.mp4")):

@@ -354,7 +354,7 @@ def _predict(out: Path, before: Runtime) -> None:
     if not (folder / prediction_files.SUMMARY).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # a killed demo leaves a part of it
         prediction_files.write_folder(after, [clip], folder, boxes=boxes)
-    frames = [frame.image for frame in video.frames(clip)]
+    frames = [f.image for f in video.frames(clip) if f.image is not None]
     chosen = np.linspace(0, len(frames) - 1, SHOWN).astype(int)
     rows = [
         prediction_files.overlay(frames[i], predictor.predict_image(frames[i], boxes))
