@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kpose import runtime
+from kpose.confidence import Reliability, reliability
 from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
@@ -24,7 +26,7 @@ from kpose.metrics import (
     pck_by_group,
     torso_lengths,
 )
-from kpose.runtime import Network, predict_flip
+from kpose.runtime import Network, Prediction
 
 DEFINITION = (
     f"PCK@{THRESHOLD}: percentage of annotated keypoints (occluded ones too) at most "
@@ -73,6 +75,8 @@ class Scores:
             group has no counted keypoint.
         curve: The same for every threshold of ``CURVE``, ``(51,)`` each.
         pixel_error: Mean distance over annotated joints, pixels of a 224 px crop.
+        reliability: How often the keypoints that PCK counts are correct, by confidence;
+            None where the network gives no confidence.
         mean_pose: The scores of predicting the mean pose for everybody, where known.
         worst: The persons with the largest mean error, worst first.
         best: Those with the smallest, best first.
@@ -83,12 +87,22 @@ class Scores:
     pck: dict[str, float]
     curve: dict[str, NDArray[np.float64]]
     pixel_error: float
+    reliability: Reliability | None = None
     mean_pose: "Scores | None" = None
     worst: tuple[Example, ...] = ()
     best: tuple[Example, ...] = ()
 
+    @property
+    def calibration_error(self) -> float | None:
+        """Expected calibration error of the confidences, 0 to 1."""
+        return None if self.reliability is None else self.reliability.error
+
     def to_json(self) -> dict[str, Any]:
-        """Return the scores as JSON values; percentages of 100, null for NaN."""
+        """Return the scores as JSON values.
+
+        PCK is in percent of 100, confidence and its calibration error are of 1; null
+        stands for NaN and for what the network does not give.
+        """
         tenth = int(np.flatnonzero(CURVE == 0.1)[0])
         value: dict[str, Any] = {
             f"pck@{THRESHOLD}": {name: _rounded(x) for name, x in self.pck.items()},
@@ -96,14 +110,23 @@ class Scores:
             "pixel_error": _rounded(self.pixel_error),
             "persons": self.persons,
             "excluded_no_torso": self.excluded_no_torso,
+            "calibration_error": None,
+            "reliability": None,
         }
+        if self.reliability is not None:
+            value["calibration_error"] = _rounded(self.reliability.error, 4)
+            value["reliability"] = {
+                "count": self.reliability.count.tolist(),
+                "confidence": [_rounded(x, 4) for x in self.reliability.confidence],
+                "accuracy": [_rounded(x, 4) for x in self.reliability.accuracy],
+            }
         if self.mean_pose is not None:
             value["mean_pose"] = self.mean_pose.to_json()
         return value
 
 
-def _rounded(value: float) -> float | None:
-    return round(float(value), 3) if np.isfinite(value) else None
+def _rounded(value: float, digits: int = 3) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
 
 
 def evaluate(
@@ -129,7 +152,7 @@ def evaluate(
     """
     skeleton = network.skeleton
     all_joints: list[NDArray[np.float32]] = []
-    all_keypoints: list[NDArray[np.float32]] = []
+    predictions: list[Prediction] = []
     kept: list[Example] = []
     persons = 0
     for crops, joints in batches:
@@ -139,11 +162,13 @@ def evaluate(
                 f"the model. Received: {joints.shape}"
             )
         predicted = (
-            predict_flip(network, crops) if flip_test else network.predict(crops)
+            runtime.predict_flip(network, crops)
+            if flip_test
+            else network.predict(crops)
         )
         keypoints = np.asarray(predicted.keypoints, np.float32)
         all_joints.append(joints)
-        all_keypoints.append(keypoints)
+        predictions.append(Prediction(keypoints, predicted.confidence))
         mean_errors = person_errors(joints, keypoints)
         kept += [
             Example(
@@ -158,26 +183,32 @@ def evaluate(
             kept = kept[:SHOWN] + kept[-SHOWN:]
     if not persons:
         raise InputError("an evaluation needs at least one person. Received: none")
-    truth = np.concatenate(all_joints)
+    truth, answer = np.concatenate(all_joints), runtime.join(predictions)
     half = min(len(kept) // 2, SHOWN)
     return replace(
-        score(truth, np.concatenate(all_keypoints), skeleton),
+        score(truth, answer.keypoints, skeleton, answer.confidence),
         mean_pose=None if mean_pose is None else constant(truth, mean_pose, skeleton),
         best=tuple(kept[:half]),
         worst=tuple(kept[: half - 1 : -1][:SHOWN] if half else kept),
     )
 
 
-def score(joints: ArrayLike, keypoints: ArrayLike, skeleton: Skeleton) -> Scores:
+def score(
+    joints: ArrayLike,
+    keypoints: ArrayLike,
+    skeleton: Skeleton,
+    confidence: ArrayLike | None = None,
+) -> Scores:
     """Return the scores of given keypoints.
 
     Args:
         joints: ``(persons, joints, 3)``: crop units, 1 where annotated.
         keypoints: ``(persons, joints, 2)`` predicted, crop units.
         skeleton: Names of the joints; needs a torso.
+        confidence: ``(persons, joints)``, 0 to 1, where there is one.
     """
     truth, predicted = np.asarray(joints), np.asarray(keypoints)
-    counted = np.asarray(correct(truth, predicted, skeleton.torso)[1])
+    right, counted = map(np.asarray, correct(truth, predicted, skeleton.torso))
     good = [
         np.asarray(correct(truth, predicted, skeleton.torso, threshold)[0])
         for threshold in CURVE.tolist()
@@ -198,6 +229,9 @@ def score(joints: ArrayLike, keypoints: ArrayLike, skeleton: Skeleton) -> Scores
         pck=pck_by_group(truth, predicted, skeleton.torso, skeleton.groups),
         curve=curve,
         pixel_error=PIXELS * total / annotated if annotated else float("nan"),
+        reliability=None
+        if confidence is None
+        else reliability(np.asarray(confidence)[counted], right[counted]),
     )
 
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kpose import drawing, images
+from kpose.confidence import MEANING, Reliability, is_calibrated
 from kpose.errors import InputError
 from kpose.evaluation import (
     COLUMNS,
@@ -32,6 +33,13 @@ from kpose.evaluation import (
 from kpose.files import write_text
 from kpose.joints import Skeleton
 from kpose.metrics import THRESHOLD
+
+RELIABILITY = (
+    f"A calibrated confidence is the {MEANING}. Above: the share of correct keypoints "
+    "at each confidence; on the dotted line they agree. Below: how many keypoints have "
+    "it. Expected calibration error: the distance between the two, averaged over "
+    "keypoints."
+)
 
 # Okabe and Ito: seven hues that colour-blind readers tell apart.
 HUES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#9A8A00")
@@ -188,6 +196,10 @@ def score_sections(
         Text("What the numbers mean", DEFINITION),
         Pictures("PCK curve", [plot_curve(name, scores)]),
     ]
+    if scores.reliability is not None:
+        calibrated = is_calibrated(card or {})
+        plot = plot_reliability(scores.reliability, calibrated)
+        sections.append(Pictures("Confidence", [plot], RELIABILITY))
     if history is not None:
         sections.append(Pictures("Training", [plot_history(history)]))
     note = (
@@ -240,6 +252,34 @@ def plot_curve(name: str, scores: Scores) -> Figured:
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     best = f"{scores.pck['all']:.1f} % at {THRESHOLD} torso lengths"
     return Figured(_png(figure), f"Correct keypoints over the threshold: {best}.")
+
+
+def plot_reliability(found: Reliability, calibrated: bool) -> Figured:
+    """Plot the share of correct keypoints over the confidence, and its histogram.
+
+    Args:
+        found: The bins.
+        calibrated: Whether the model says that its confidences are probabilities.
+    """
+    figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 100], ":", color="#6e7781", lw=2.0)
+    upper.plot(found.confidence, 100 * found.accuracy, "-o", color="#0072B2", ms=5)
+    upper.set_ylim(0, 100)
+    _label(upper, "", "correct keypoints, %")
+    edges = np.linspace(0, 1, len(found.count) + 1)
+    lower.stairs(found.count, edges, fill=True, color="#56B4E9")
+    lower.set_xlim(0, 1)
+    _label(lower, "confidence" if calibrated else "confidence, not calibrated", "count")
+    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    total = int(found.count.sum())
+    caption = (
+        f"Confidence of {total} keypoints: expected calibration error "
+        f"{100 * found.error:.1f} %"
+    )
+    return Figured(
+        _png(figure), f"{caption}{'' if calibrated else '; not calibrated'}."
+    )
 
 
 def plot_history(log: Path) -> Figured:

@@ -1,7 +1,7 @@
 """One way to ask a model for joints, whatever it is stored as."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose.artefacts import Kind, kind_of, read_card, resolve
+from kpose.confidence import Curve, flip_curve, flip_raw
 from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
@@ -23,18 +24,30 @@ class Prediction(NamedTuple):
     """What a network says about N crops.
 
     ``keypoints`` is ``(N, joints, 2)`` float32: x and y in crop units, which may leave
-    0..1. ``confidence`` is ``(N, joints)`` float32, 0 to 1, or None where the network's
-    head gives none.
+    0..1. ``confidence`` is ``(N, joints)`` float32, 0 to 1: the probability of
+    ``kpose.confidence`` where the network is calibrated. None where there is none: from
+    one pass of a regression head.
     """
 
     keypoints: NDArray[np.float32]
     confidence: NDArray[np.float32] | None
 
 
+def join(predictions: Sequence[Prediction]) -> Prediction:
+    """Return at least one prediction of one network as one."""
+    confidences = [p.confidence for p in predictions if p.confidence is not None]
+    return Prediction(
+        np.concatenate([p.keypoints for p in predictions]),
+        np.concatenate(confidences) if confidences else None,
+    )
+
+
 class Network(Protocol):
     """What can be asked: a ``Runtime`` and anything like it."""
 
     skeleton: Skeleton
+    flip_curve: Curve | None
+    """From the raw number of the flip test to the probability that a joint is right."""
 
     def predict(self, crops: Image) -> Prediction:
         """Return the joints in each crop, ``(N, size, size, 3)`` RGB uint8."""
@@ -51,6 +64,7 @@ class Runtime:
     Attributes:
         skeleton: Names, sides and limbs of the joints.
         size: Side of the crops in pixels.
+        flip_curve: Calibration of the flip test, None where the model has none.
     """
 
     def __init__(
@@ -62,6 +76,7 @@ class Runtime:
         self.kind = kind
         self.skeleton = Skeleton.from_json(card["skeleton"])
         self.size = int(card["size"])
+        self.flip_curve = flip_curve(card)
 
     def predict(self, crops: Image) -> Prediction:
         """Return the joints in each crop.
@@ -85,12 +100,7 @@ class Runtime:
         if not answers:
             empty = np.zeros((0, len(self.skeleton), 2), np.float32)
             return Prediction(empty, None)
-        keypoints = np.concatenate([answer["keypoints"] for answer in answers])
-        if "confidence" not in answers[0]:
-            return Prediction(keypoints, None)
-        return Prediction(
-            keypoints, np.concatenate([answer["confidence"] for answer in answers])
-        )
+        return join([Prediction(a["keypoints"], a.get("confidence")) for a in answers])
 
 
 def open(model: str | Path) -> Runtime:
@@ -115,19 +125,41 @@ def predict_flip(network: Network, crops: Image) -> Prediction:
     The mirrored answer is brought back first: x' = 1 - x in crop units, and right and
     left change places.
 
+    The confidence goes through the network's ``flip_curve``. Without one it is the mean
+    of both, and None where the head gives none.
+
+    Args:
+        network: The model.
+        crops: ``(N, size, size, 3)`` RGB uint8.
+    """
+    plain, mirrored = predict_both(network, crops)
+    keypoints = ((plain.keypoints + mirrored.keypoints) / 2).astype(np.float32)
+    if network.flip_curve is not None:
+        raw = flip_raw(plain, mirrored)
+        return Prediction(keypoints, network.flip_curve(raw))
+    if plain.confidence is None or mirrored.confidence is None:
+        return Prediction(keypoints, None)
+    confidence = (plain.confidence + mirrored.confidence) / 2
+    return Prediction(keypoints, confidence.astype(np.float32))
+
+
+def predict_both(network: Network, crops: Image) -> tuple[Prediction, Prediction]:
+    """Return the answers for each crop and, brought back, those for its mirror image.
+
     Args:
         network: The model.
         crops: ``(N, size, size, 3)`` RGB uint8.
     """
     count, swap = len(crops), list(network.skeleton.swap)
-    both = network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
-    plain, mirrored = both.keypoints[:count], both.keypoints[count:][:, swap].copy()
+    keypoints, confidence = network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
+    mirrored = keypoints[count:][:, swap].copy()
     mirrored[..., 0] = 1 - mirrored[..., 0]
-    keypoints = ((plain + mirrored) / 2).astype(np.float32)
-    if both.confidence is None:
-        return Prediction(keypoints, None)
-    confidence = (both.confidence[:count] + both.confidence[count:][:, swap]) / 2
-    return Prediction(keypoints, confidence.astype(np.float32))
+    if confidence is None:
+        return Prediction(keypoints[:count], None), Prediction(mirrored, None)
+    return (
+        Prediction(keypoints[:count], confidence[:count]),
+        Prediction(mirrored, confidence[count:][:, swap]),
+    )
 
 
 def from_keras(network: Any, card: dict[str, Any]) -> Runtime:

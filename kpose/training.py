@@ -31,11 +31,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 import kpose
-from kpose import losses, metrics, models, pipeline
+from kpose import confidence, losses, metrics, models, pipeline, runtime
 from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, sha256, write_json, write_text
-from kpose.models import store
+from kpose.models import heads, store
 from kpose.shards import PreparedData
 
 SAVE_SECONDS = 120.0
@@ -239,6 +239,8 @@ class Trainer:
         self.strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         self.network, model, self.initial = _initial_network(data, config, init)
+        # Its confidence changes with its weights, and is calibrated anew.
+        heads.set_calibration(self.network, None)
         self.config = config = dataclasses.replace(config, model=model)
         self.size = int(self.network.input_shape[1])
         self.batch = min(config.training.batch, len(train_ids))
@@ -258,10 +260,8 @@ class Trainer:
             tf.Variable(v.value, trainable=False, dtype=v.dtype) for v in self.averaged
         ]
         self._step = tf.function(self._distributed_step, reduce_retracing=True)
-        self._predict = tf.function(
-            lambda images: self.network(images, training=False)["keypoints"],
-            reduce_retracing=True,
-        )
+        card = {"skeleton": data.skeleton.to_json(), "size": self.size}
+        self.runtime = runtime.from_keras(self.network, card)
 
     def batches(self, epoch: int, first_step: int) -> Any:
         """Return an iterator over the epoch's batches from ``first_step`` on."""
@@ -312,19 +312,41 @@ class Trainer:
                 self.save(run / "resume.npz", state)
                 saved = time.monotonic()
 
-    def validate(self) -> dict[str, float]:
-        """Score the network on the validation persons, one pass, no flip test."""
-        joints, keypoints = [], []
+    def validate(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """Score the network and calibrate its confidence on the validation persons.
+
+        Returns:
+            The scores of one pass, without flip test, and what the card says about the
+            confidence, see ``confidence.calibrate``.
+        """
+        joints, plain, mirrored = [], [], []
         for images, truth in pipeline.samples(self.data, self.val_ids, self.size):
             joints.append(truth)
-            keypoints.append(self._predict(tf.constant(images, tf.float32)).numpy())
-        truth, predicted = np.concatenate(joints), np.concatenate(keypoints)
-        skeleton = self.data.skeleton
-        pck = metrics.pck_by_group(truth, predicted, skeleton.torso, skeleton.groups)
+            both = runtime.predict_both(self.runtime, images)
+            plain.append(both[0])
+            mirrored.append(both[1])
+        truth, answer = np.concatenate(joints), runtime.join(plain)
+        skeleton, data, ids = self.data.skeleton, self.data, self.val_ids
+        pck = metrics.pck_by_group(
+            truth, answer.keypoints, skeleton.torso, skeleton.groups
+        )
         error = metrics.PixelError()
-        error.update_state(truth, predicted)
+        error.update_state(truth, answer.keypoints)
         scores = {f"val_pck_{name}": value for name, value in pck.items()}
-        return {**scores, "val_pixel_error": float(error.result())}
+        scores["val_pixel_error"] = float(error.result())
+        groups = np.char.add(np.char.add(data.source[ids], "/"), data.group[ids])
+        return scores, confidence.calibrate(
+            truth, answer, runtime.join(mirrored), skeleton.torso, groups
+        )
+
+    def keep(self, card: dict[str, Any], path: Path) -> None:
+        """Write the network, calibrated as its card says, and the card."""
+        one_pass = card["confidence"]["one_pass"]
+        if one_pass is not None:
+            curve = [one_pass["raw"], one_pass["probability"]]
+            heads.set_calibration(self.network, curve)
+        store.save(self.network, card, path)
+        heads.set_calibration(self.network, None)
 
     def with_average(self) -> Any:
         """Return a context in which the network has the averaged weights."""
@@ -596,12 +618,13 @@ def _finish_epoch(
         "seconds": round(state.seconds, 2),
     }
     with trainer.with_average():
-        row |= trainer.validate()
-        card = _card(trainer, state, row, init)
+        scores, calibrated = trainer.validate()
+        row |= scores
+        card = _card(trainer, state, row, init) | {"confidence": calibrated}
         if row["val_pck_all"] > state.best:
             state.best, state.best_epoch = row["val_pck_all"], state.epoch + 1
-            store.save(trainer.network, card, run / "best.keras")
-        store.save(trainer.network, card, run / "last.keras")
+            trainer.keep(card, run / "best.keras")
+        trainer.keep(card, run / "last.keras")
     state.history.append(row)
     state.epoch, state.step, state.loss_sum, state.seconds = (
         state.epoch + 1,

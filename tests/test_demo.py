@@ -150,6 +150,7 @@ class Constant:
     """A network that says the same of every crop."""
 
     skeleton = BODY_13
+    flip_curve = None
     size = 32
 
     def predict(self, crops):

@@ -1,13 +1,14 @@
 import json
-import types
 
 import numpy as np
 import pytest
 
 from kpose import evaluation
+from kpose.confidence import Curve
 from kpose.errors import InputError
 from kpose.evaluation import CURVE, SHOWN, evaluate, score, table, with_baseline
 from kpose.joints import BODY_13, COCO_17, Skeleton
+from kpose.runtime import Prediction
 
 ROWS = list(BODY_13.names)
 SHOULDER, HIP = BODY_13.torso
@@ -27,16 +28,19 @@ class Fake:
     """Answers from a list of keypoints; the crops say which by their first pixel."""
 
     skeleton = BODY_13
+    flip_curve = None
 
-    def __init__(self, keypoints):
+    def __init__(self, keypoints, confidence=None):
         self.keypoints = np.asarray(keypoints, np.float32)
+        self.confidence = confidence
         self.calls = []
 
     def predict(self, crops):
         self.calls.append(crops)
         # Red is the person's number; the left column tells a crop from its mirror.
         numbers = crops[..., 0].max(axis=(1, 2)).astype(int)
-        return types.SimpleNamespace(keypoints=self.keypoints[numbers], confidence=None)
+        confidence = None if self.confidence is None else self.confidence[numbers]
+        return Prediction(self.keypoints[numbers], confidence)
 
 
 def batches(joints, size=4):
@@ -115,13 +119,12 @@ def test_flip_test_averages_with_the_mirrored_crop():
 
     class Model:
         skeleton = BODY_13
+        flip_curve = None
 
         def predict(self, crops):
             flipped = crops[:, 0, 0, 0] == 0
             keypoints = np.where(flipped[:, None, None], mirrored, answer)
-            return types.SimpleNamespace(
-                keypoints=keypoints.astype(np.float32), confidence=None
-            )
+            return Prediction(keypoints.astype(np.float32), None)
 
     crops = np.zeros((1, 8, 8, 3), np.uint8)
     crops[:, :, 0] = 255  # bright at the left
@@ -212,6 +215,50 @@ def test_json_has_the_promised_form():
     assert (found["pixel_error"], found["persons"]) == (0, 2)
     assert found["excluded_no_torso"] == 0
     assert set(found["mean_pose"]) == set(found) - {"mean_pose"}
+
+
+def test_confidences_are_held_against_what_pck_counts():
+    joints = truth(4)
+    joints[3, SHOULDER] = 0  # no torso: not counted
+    joints[0, ROWS.index("head")] = 0
+    keypoints = joints[..., :2].copy()
+    keypoints[1] += 1
+    confidence = np.full((4, 13), 0.85, np.float32)
+    confidence[1] = 0.35
+    confidence[3] = 0.05
+
+    found = evaluate(Fake(keypoints, confidence), batches(joints, 3), flip_test=False)
+
+    assert found.reliability.count.tolist() == [0, 0, 0, 13, 0, 0, 0, 0, 25, 0]
+    assert found.calibration_error == pytest.approx((13 * 0.35 + 25 * 0.15) / 38)
+    value = found.to_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert value["calibration_error"] == pytest.approx(0.2184)
+    assert value["reliability"]["accuracy"][3] == 0
+    assert value["reliability"]["accuracy"][8] == 1
+    assert value["reliability"]["confidence"][8] == 0.85
+    assert value["reliability"]["confidence"][0] is None
+
+
+def test_the_flip_test_has_its_own_calibration():
+    joints = truth(2)
+    model = Fake(joints[..., :2], np.full((2, 13), 0.2, np.float32))
+    model.flip_curve = Curve([0.1, 0.3], [0.5, 0.7])
+
+    plain = evaluate(model, batches(joints), flip_test=False)
+    flipped = evaluate(model, batches(joints), flip_test=True)
+
+    assert np.nanmean(plain.reliability.confidence) == pytest.approx(0.2)
+    assert np.nanmean(flipped.reliability.confidence) == pytest.approx(0.6)
+
+
+def test_without_confidence_there_is_no_calibration_error():
+    joints = truth(2)
+
+    found = evaluate(Fake(joints[..., :2]), batches(joints), flip_test=False)
+
+    assert found.reliability is None and found.calibration_error is None
+    assert found.to_json()["calibration_error"] is None
 
 
 def test_tables_are_in_the_order_of_table_5():

@@ -121,7 +121,7 @@ class TestPublish:
             own = artefacts.read_card(out / name)
             about = own.pop("artefact")
             assert own == card
-            assert about["outputs"]["confidence"].endswith("17], 0..1")
+            assert about["outputs"]["confidence"].endswith("17], 0..1: not calibrated")
 
     def test_saved_model_signature(self, exported):
         saved = CppSavedModel(exported[0] / "saved_model")
@@ -191,13 +191,52 @@ class TestPublish:
         saved = tmp_path / "out" / "saved_model"
         assert set(CppSavedModel(saved).outputs) == {"keypoints"}
         about = artefacts.read_card(saved)["artefact"]
-        assert about["outputs"]["confidence"] == "none: this head gives no confidence"
+        assert about["outputs"]["confidence"] == (
+            "none: one pass of this head gives no confidence"
+        )
 
     def test_data_of_other_joints_is_refused(self, checkpoint, tiny_data, tmp_path):
         with pytest.raises(InputError, match="expected the joints nose, left_eye"):
             publish.publish(checkpoint, tmp_path / "out", ["tflite"], tiny_data)
 
         assert list(tmp_path.iterdir()) == []
+
+
+def test_every_artefact_gives_the_calibrated_confidence(tiny, tmp_path):
+    """In the graph for one pass, by the card for the flip test; never twice."""
+    network, card = store.load(tiny)
+    made = parity.made_crops(16, 8)
+    raw = np.asarray(network(made.astype(np.float32))["confidence"])
+    curve = [np.quantile(raw, [0, 0.3, 0.7, 1]).tolist(), [0.1, 0.3, 0.4, 0.9]]
+    flip = {"raw": [0.1, 0.9], "probability": [0.0, 1.0]}
+    one_pass = {"raw": curve[0], "probability": curve[1]}
+    heads.set_calibration(network, curve)
+    calibrated = tmp_path / "net.keras"
+    card = card | {"confidence": {"one_pass": one_pass, "flip_test": flip}}
+    stored = store.save(network, card, calibrated)
+    publish.publish(calibrated, tmp_path / "out", ["saved_model", "tflite"])
+
+    models = [
+        runtime.open(path)
+        for path in (
+            calibrated,
+            tmp_path / "out" / "saved_model",
+            tmp_path / "out" / "model.tflite",
+        )
+    ]
+
+    assert stored["sha256"] == artefacts.read_card(tiny)["sha256"]
+    first = runtime.predict_both(models[0], made)
+    mean = (first[0].confidence + first[1].confidence) / 2
+    for model in models:
+        found = model.predict(made).confidence
+        np.testing.assert_allclose(found, np.interp(raw, *curve), atol=1e-4)
+        both = runtime.predict_flip(model, made).confidence
+        np.testing.assert_allclose(both, (mean - 0.1) / 0.8, atol=2e-4)
+    about = artefacts.read_card(tmp_path / "out" / "model.tflite")["artefact"]
+    assert about["outputs"]["confidence"].endswith("0.2 torso lengths of the truth")
+    found = tflite.operations((tmp_path / "out" / "model.tflite").read_bytes())
+    assert not set(found) & {"CUSTOM", "GATHER", "WHERE", "SELECT", "SELECT_V2"}
 
 
 def test_weights_are_stored_once(crops, tmp_path):

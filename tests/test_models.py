@@ -230,6 +230,65 @@ def test_confidence_is_the_mass_around_the_answer():
     np.testing.assert_allclose(sure, 1, atol=1e-6)
 
 
+def peaks(*heights):
+    """Return logits ``(1, joints, 2, 25)`` whose raw confidences are ``heights``.
+
+    So much of the mass is in the middle bin; the rest lies at both ends, far away.
+    """
+    mass = np.full((1, len(heights), 2, 25), 1e-12)
+    for joint, height in enumerate(heights):
+        mass[0, joint, :, 12] = height
+        mass[0, joint, :, [0, 24]] = (1 - height) / 2
+    return np.log(mass).astype(np.float32)
+
+
+def test_calibration_is_a_curve_through_its_knots():
+    logits = peaks(0.1, 0.25, 0.4, 0.5, 0.65, 0.75, 0.9)
+    curve = [[0.2, 0.3, 0.5, 0.5001, 0.8], [0.05, 0.05, 0.45, 0.6, 0.9]]
+
+    raw = heads.SimCCDecode()(logits)
+    keypoints, confidence = heads.SimCCDecode(calibration=curve)(logits)
+
+    np.testing.assert_allclose(raw[1][0], [0.1, 0.25, 0.4, 0.5, 0.65, 0.75, 0.9], 1e-5)
+    np.testing.assert_allclose(confidence, np.interp(raw[1], *curve), atol=2e-3)
+    np.testing.assert_allclose(confidence[0, :3], [0.05, 0.05, 0.25], atol=1e-5)
+    np.testing.assert_allclose(confidence[0, -1], 0.9, atol=1e-6)
+    np.testing.assert_array_equal(keypoints, raw[0])
+
+
+def test_a_calibrated_confidence_is_never_above_1():
+    curve = [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.1, 0.23, 0.37, 0.52, 0.61, 1.0]]
+
+    _, confidence = heads.SimCCDecode(calibration=curve)(peaks(0.59, 0.6, 0.7, 0.999))
+
+    assert ops.max(confidence) <= 1
+    np.testing.assert_allclose(confidence[0, 1:], 1, atol=1e-4)
+
+
+def test_calibration_survives_a_round_trip_and_can_be_taken_back(tmp_path):
+    network = compact.build(size=32, backbone="mobilenet_v1_0.25")
+    crops = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    raw = network(crops)["confidence"]
+    low, high = float(ops.min(raw)) - 0.01, float(ops.max(raw)) + 0.01
+
+    heads.set_calibration(network, [[low, high], [0.25, 0.75]])
+    network.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    heads.set_calibration(network, None)
+
+    expected = 0.25 + 0.5 * (raw - low) / (high - low)
+    np.testing.assert_allclose(loaded(crops)["confidence"], expected, atol=1e-5)
+    np.testing.assert_array_equal(network(crops)["confidence"], raw)
+
+
+def test_a_regression_head_has_nothing_to_calibrate():
+    network = compact.build(size=32, backbone="mobilenet_v1_0.25", head="regression")
+
+    heads.set_calibration(network, [[0, 1], [0, 1]])
+
+    assert set(network(np.zeros((1, 32, 32, 3), np.float32))) == {"keypoints"}
+
+
 def test_decode_survives_a_round_trip(tmp_path):
     network = compact.build(
         size=32, backbone="mobilenet_v1_0.25", sharpness=3.0, skeleton=BODY_13

@@ -144,6 +144,28 @@ def test_score_sections_with_everything(tmp_path):
         assert images.decode(plot.data).std() > 5  # something is drawn
 
 
+def test_confidence_has_a_diagram_that_says_whether_it_is_calibrated():
+    joints, keypoints = people(40)
+    confidence = np.random.default_rng(0).uniform(0.4, 1, (40, 13))
+    scores = score(joints, keypoints, BODY_13, confidence)
+    curve = {"raw": [0, 1], "probability": [0, 1]}
+    card = {"confidence": {"one_pass": curve, "flip_test": curve}}
+
+    def diagram(**options):
+        sections = report.score_sections("compact", scores, BODY_13, **options)
+        (section,) = [found for found in sections if found.title == "Confidence"]
+        return section.pictures[0]
+
+    plot = diagram(card=card)
+
+    error = f"{100 * scores.calibration_error:.1f} %"
+    assert plot.caption == (
+        f"Confidence of 520 keypoints: expected calibration error {error}."
+    )
+    assert images.decode(plot.data).std() > 5
+    assert diagram(card={}).caption == plot.caption[:-1] + "; not calibrated."
+
+
 @pytest.mark.parametrize(
     "content", ["epoch,loss\n1,2\n", "epoch,loss,val_pck_all\n1,a,2\n", None]
 )

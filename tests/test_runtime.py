@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kpose import runtime
+from kpose.confidence import Curve
 from kpose.errors import InputError
 from kpose.export import savedmodel, tflite
 from kpose.export.cpp_loader import CppLoaderError
@@ -129,8 +130,9 @@ class Asymmetric:
 
     skeleton = SKELETON
 
-    def __init__(self, confidence=True):
+    def __init__(self, confidence=True, flip_curve=None):
         self.confidence = confidence
+        self.flip_curve = flip_curve
 
     def predict(self, crops):
         plain = np.array([[0.5, 0.1], [0.2, 0.4], [0.8, 0.5]], np.float32)
@@ -159,6 +161,40 @@ def test_flip_average_without_confidence():
     crops = np.zeros((1, SIZE, SIZE, 3), np.uint8)
 
     assert runtime.predict_flip(Asymmetric(confidence=False), crops).confidence is None
+
+
+def test_flip_test_goes_through_its_curve():
+    crops = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    crops[:, :, SIZE - 1] = 255
+    curve = Curve([0.2, 0.4, 0.8], [0.1, 0.6, 0.8])
+
+    got = runtime.predict_flip(Asymmetric(flip_curve=curve), crops)
+
+    # The means are 0.3, 0.3 and 0.7.
+    np.testing.assert_allclose(got.confidence, [[0.35, 0.35, 0.75]], atol=1e-6)
+    assert got.confidence.dtype == np.float32
+
+
+def test_flip_test_gives_regression_a_confidence():
+    crops = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    crops[:, :, SIZE - 1] = 255
+    curve = Curve([0.0, 1.0], [1.0, 0.0])
+
+    got = runtime.predict_flip(Asymmetric(confidence=False, flip_curve=curve), crops)
+
+    # Mirrored back: (0.4, 0.3), (0.1, 0.6), (0.7, 0.7); the mean pose spans 0.6 x 0.4.
+    apart = np.hypot([0.1, 0.1, 0.1], [0.2, 0.2, 0.2]) / np.hypot(0.6, 0.4)
+    np.testing.assert_allclose(got.confidence, [1 - apart], atol=1e-5)
+
+
+def test_the_curve_of_the_flip_test_comes_from_the_card():
+    calibration = {"raw": [0.1, 0.5], "probability": [0.2, 0.9]}
+    card = CARD | {"confidence": {"one_pass": None, "flip_test": calibration}}
+
+    calibrated = runtime.Runtime(lambda crops: {}, card, "keras")
+
+    assert calibrated.flip_curve == ([0.1, 0.5], [0.2, 0.9])
+    assert runtime.Runtime(lambda crops: {}, CARD, "keras").flip_curve is None
 
 
 class TestBadModel:

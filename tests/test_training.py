@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from kpose import training
+from kpose import runtime, training
 from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.models import store
@@ -59,6 +59,50 @@ def test_a_run_learns_and_leaves_its_files(tiny_data, tiny_config, tmp_path):
     assert json.loads((run / "versions.json").read_text())["keras"] == keras.__version__
     assert any((run / "tensorboard").iterdir())
     assert Config.from_json(card["training"]["config"]) == config
+    # A regression head: calibrated by the disagreement of the flip test alone.
+    assert card["confidence"]["one_pass"] is None
+    assert card["confidence"]["flip_test"]["joints"] == 4 * 13
+    assert runtime.open(run).flip_curve is not None
+
+
+def test_a_simcc_network_is_kept_with_its_calibration(tiny_data, tmp_path, monkeypatch):
+    recipe = Training(1, 4, "sgd", 1.0, validation_persons=20)
+    options = {"name": "compact", "backbone": "mobilenet_v1_0.25", "size": 32}
+    config = Config(training=recipe, model=options)
+    data = PreparedData.open(tiny_data)
+    ids = training.split(data, recipe)
+    crops, joints = next(training.pipeline.samples(data, ids[1], 32))
+    one_pass = {"raw": [0.0, 0.2], "probability": [0.5, 0.9]}
+    fitted = {"one_pass": one_pass, "flip_test": {"raw": [0], "probability": [1]}}
+    seen = []
+
+    def calibrate(*answers):
+        seen.extend(answers)
+        return fitted
+
+    def trainer(init="none"):
+        return training.Trainer(data, *ids, config, init, training._strategy())
+
+    monkeypatch.setattr(training.confidence, "calibrate", calibrate)
+    first = trainer()
+    _, calibrated = first.validate()
+    card = {"model": options, "skeleton": data.skeleton.to_json(), "size": 32}
+    first.keep(card | {"confidence": calibrated}, tmp_path / "net.keras")
+
+    plain, mirrored = runtime.predict_both(first.runtime, crops)
+    for found, wanted in zip(seen[:3], (joints, plain, mirrored), strict=True):
+        np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(seen[1].confidence, plain.confidence)
+    assert seen[3] == data.skeleton.torso
+    assert seen[4].tolist() == [f"tiny/{data.group[i]}" for i in ids[1]]
+    kept = runtime.open(tmp_path / "net.keras")
+    wanted = 0.5 + 2 * plain.confidence
+    np.testing.assert_allclose(kept.predict(crops).confidence, wanted, atol=1e-5)
+    assert kept.flip_curve == ([0], [1])
+    # The training goes on with raw confidences, also one that starts from the file.
+    assert first.network.get_layer("decode").calibration is None
+    again = trainer(str(tmp_path / "net.keras"))
+    assert again.network.get_layer("decode").calibration is None
 
 
 def test_the_kept_network_has_the_score_that_was_logged(
@@ -405,7 +449,7 @@ def test_the_papers_network_learns_from_one_epoch_of_lsp(lsp_folder, tmp_path):
     def validation_loss():
         values = []
         for images, joints in pipeline.samples(data, val_ids, 224):
-            predicted = trainer._predict(images.astype(np.float32))
+            predicted = trainer.runtime.predict(images).keypoints
             values.append(len(joints) * float(trainer.loss(joints, predicted)))
         return sum(values) / len(val_ids)
 

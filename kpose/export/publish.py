@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpose import pipeline, runtime
+from kpose.confidence import MEANING, is_calibrated
 from kpose.errors import GateError, InputError, KposeError
 from kpose.export import parity, savedmodel, tflite
 from kpose.files import atomic_folder, write_json
@@ -126,14 +127,17 @@ def _describe(
     """Return what the artefact's card says about its inputs and outputs."""
     size, joints = reference.size, len(reference.skeleton)
     dtype, rows = ("uint8", "N") if name == "saved_model" else ("float32", "1")
+    confidence = f"float32 [{rows}, {joints}], 0..1: " + (
+        MEANING if is_calibrated(reference.card) else "not calibrated"
+    )
     return {
         "format": name,
         "inputs": {"image": f"{dtype} [{rows}, {size}, {size}, 3], RGB 0..255"},
         "outputs": {
             "keypoints": f"float32 [{rows}, {joints}, 2], x and y in 0..1 of the crop",
-            "confidence": f"float32 [{rows}, {joints}], 0..1"
+            "confidence": confidence
             if "confidence" in network.output
-            else "none: this head gives no confidence",
+            else "none: one pass of this head gives no confidence",
         },
     }
 

@@ -7,6 +7,7 @@ A head ends in the dict that every kpose network returns:
   ``(batch, joints, 2, bins)``, the scores of the x bins and of the y bins.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -35,19 +36,27 @@ class SimCCDecode(keras.layers.Layer):
 
     The joint is the expectation of the bin centres under ``softmax(sharpness *
     logits)``: smooth where an argmax would jump between bins at a near-tie, and built
-    from ops that every accelerator has. The confidence is the probability (at sharpness
-    1) that lies around the decoded joint, the smaller one of x and y; it is not
-    calibrated.
+    from ops that every accelerator has. The raw confidence is the probability (at
+    sharpness 1) that lies around the decoded joint, the smaller one of x and y.
 
     Args:
         sharpness: Inverse temperature of the softmax. Above 1 the answer follows the
             main mode where the distribution has several.
+        calibration: Raw confidences and their probabilities, the knots of a curve of
+            ``kpose.confidence``; None leaves the confidence raw. It is part of the
+            graph, so that every artefact gives probabilities.
     """
 
-    def __init__(self, sharpness: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        sharpness: float = 1.0,
+        calibration: Sequence[Sequence[float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Set up the layer."""
         super().__init__(**kwargs)
         self.sharpness = sharpness
+        self.calibration = calibration
 
     def call(self, logits: Any) -> tuple[Any, Any]:
         """Decode ``(batch, joints, 2, bins)`` logits.
@@ -62,11 +71,42 @@ class SimCCDecode(keras.layers.Layer):
         distance = (centres - ops.expand_dims(keypoints, -1)) / CONFIDENCE_WINDOW
         window = ops.exp(-0.5 * ops.square(distance))
         inside = ops.sum(ops.softmax(logits, axis=-1) * window, axis=-1)
-        return keypoints, ops.minimum(inside[..., 0], inside[..., 1])
+        confidence = ops.minimum(inside[..., 0], inside[..., 1])
+        if self.calibration is not None:
+            confidence = _piecewise_linear(confidence, *self.calibration)
+        return keypoints, confidence
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "sharpness": self.sharpness}
+        return {
+            **super().get_config(),
+            "sharpness": self.sharpness,
+            "calibration": self.calibration,
+        }
+
+
+def _piecewise_linear(x: Any, knots: Sequence[float], values: Sequence[float]) -> Any:
+    """Interpolate between knots with basic ops, flat beyond the ends.
+
+    A sum of ramps from 0 to 1, one per interval: unlike a sum of slopes it loses no
+    digits where knots are close, and stays monotone.
+    """
+    at, value = np.asarray(knots, np.float32), np.asarray(values, np.float32)
+    ramps = ops.clip((ops.expand_dims(x, -1) - at[:-1]) * (1 / np.diff(at)), 0.0, 1.0)
+    # The sum may end a rounding above the last value.
+    return ops.minimum(value[0] + ops.sum(ramps * np.diff(value), axis=-1), 1.0)
+
+
+def set_calibration(
+    network: keras.Model, calibration: Sequence[Sequence[float]] | None
+) -> None:
+    """Change the calibration of a network's SimCC decode; of other heads nothing.
+
+    A ``tf.function`` that was traced before keeps the old one.
+    """
+    for layer in network.layers:
+        if isinstance(layer, SimCCDecode):
+            layer.calibration = calibration
 
 
 def regression(features: Any, joints: int) -> dict[str, Any]:
