@@ -120,7 +120,9 @@ def test_where_values_say_nothing_the_place_of_the_boxes_decides(write, order, k
         # Read the other way, no row would score anything.
         assert len(detection.open(name).detect(picture())) == 3
     else:
-        with pytest.raises(InputError, match=r"flat.tflite does not show which is which"):
+        with pytest.raises(
+            InputError, match=r"flat.tflite does not show which is which"
+        ):
             detection.open(name)
 
 
