@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kpose import images, runtime, sources
 from kpose.detection import Detection, Detector, confident
+from kpose.detection.nms import nms
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
 from kpose.images import Image
@@ -22,11 +23,6 @@ OK, UNREADABLE, OUTSIDE = "ok", "unreadable", "box_outside"
 NOBODY = "no_person"
 """States of a result: joints found; the picture cannot be decoded; the box given has no
 pixel of the picture; there is nobody in it."""
-
-
-OVERLAP = 0.5
-"""Two detections of this intersection over union or more are one person: the better.
-Detectors with non-maximum suppression inside leave more (SSD: 0.6)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,15 +191,17 @@ class Predictor:
         else:
             found = confident(self.detector.detect(image, picture, frame), least)
         # A picture of one pixel, or a sliver of a box, shows nobody.
-        kept: list[Detection] = []
-        for one in found:
-            if (
-                max(one.box.width, one.box.height) >= 2
-                and _covers(one.box, image)
-                and all(one.box.iou(other.box) < OVERLAP for other in kept)
-            ):
-                kept.append(one)
-        return kept
+        found = [
+            one
+            for one in found
+            if max(one.box.width, one.box.height) >= 2 and _covers(one.box, image)
+        ]
+        scores = np.array([one.score for one in found], np.float64)
+        if np.isnan(scores).any():  # boxes that somebody chose
+            return found
+        # Detectors with suppression inside still leave two boxes for one person.
+        boxes = np.array([one.box for one in found], np.float64).reshape(-1, 4)
+        return [found[index] for index in nms(boxes, scores)]
 
     def ask(self, image: Image, found: Sequence[Detection]) -> list[Person]:
         """Return one person per detection, in their order.

@@ -4,11 +4,13 @@ import pytest
 
 import kpose
 from kpose import images
+from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
 from kpose.joints import BODY_13, Skeleton
 from kpose.predictor import Person, Predictor
 from kpose.runtime import Runtime
+from kpose.sources import Picture
 
 SIZE = 224
 DOTS = Skeleton(("red", "green", "blue"), (("red", "green"), ("green", "blue")))
@@ -197,7 +199,8 @@ class TestPredict:
 
     def test_video_frames_have_their_number_and_time(self, tmp_path):
         # The codec leaves a little of each colour everywhere.
-        predictor = Predictor(Runtime(lambda x: find_dots(x, 40), CARD, "keras"))
+        model = Runtime(lambda x: find_dots(x, 40), CARD, "keras")
+        predictor = Predictor(model, smooth=False)
         path = tmp_path / "clip.avi"
         video = cv2.VideoWriter(
             str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (200, 160)
@@ -211,6 +214,7 @@ class TestPredict:
 
         assert [person.frame for person in people] == [0, 1, 2]
         assert [person.time_ms for person in people] == [0, 100, 200]
+        assert [person.track_id for person in people] == [1, 1, 1]
         for step, person in enumerate(people):
             found = person.keypoints[:, :2]
             np.testing.assert_allclose(found, AT + 4 * step, atol=1)
@@ -222,6 +226,71 @@ class TestPredict:
             list(predictor.predict(tmp_path / "x.jpg"))
         with pytest.raises(InputError, match="must be a folder with pictures"):
             list(predictor.predict(tmp_path))
+
+
+class Boxes:
+    """A detector that answers what it was made with."""
+
+    name, identity, threshold = "boxes", "boxes", 0.5
+
+    def __init__(self, *found):
+        self.found = list(found)
+
+    def detect(self, image, picture="", frame=0):
+        return self.found
+
+
+class TestDetector:
+    def locate(self, *found, **options):
+        model = Runtime(find_dots, CARD, "keras")
+        predictor = Predictor(model, Boxes(*found), **options)
+        return predictor.locate(draw(), least=predictor.min_score)
+
+    def test_people_are_where_the_detector_says_best_first(self):
+        model = Runtime(find_dots, CARD, "keras")
+        wide = Box(-20, 0, 190, 140)
+        detector = Boxes(Detection(BOX, 0.9), Detection(wide, 0.6))
+
+        (person,) = Predictor(model, detector).predict_image(draw())
+
+        # Both boxes are around one person: the better stays.
+        assert person.box == BOX and person.score == 0.9
+        np.testing.assert_allclose(person.keypoints[:, :2], AT, atol=0.05)
+
+    def test_scores_below_the_least_do_not_count(self):
+        far = Box(150, 30, 190, 110)
+        strong, weak = Detection(BOX, 0.5), Detection(far, 0.499)
+
+        assert self.locate(strong, weak) == [strong]
+        assert self.locate(strong, weak, min_score=0.4) == [strong, weak]
+
+    def test_boxes_that_overlap_by_more_than_a_half_are_one_person(self):
+        """Widths 80 and 40 in the same 80 x 80: IoU 0.5 stays, more does not."""
+        half = Detection(Box(40, 30, 80, 110), 0.8)
+        more = Detection(Box(40, 30, 81, 110), 0.8)
+
+        assert len(self.locate(Detection(BOX, 0.9), half)) == 2
+        assert len(self.locate(Detection(BOX, 0.9), more)) == 1
+
+    def test_boxes_without_a_score_all_count(self):
+        twice = [Detection(BOX, None), Detection(BOX, None)]
+
+        assert self.locate(*twice) == twice
+
+    def test_boxes_outside_the_picture_and_slivers_are_nobody(self):
+        outside = Detection(Box(200, 0, 260, 60), 0.9)
+        sliver = Detection(Box(10, 10, 11.5, 11.5), 0.9)
+
+        assert self.locate(outside, sliver) == []
+
+    def test_a_picture_without_people_has_one_row_that_says_so(self):
+        predictor = Predictor(Runtime(find_dots, CARD, "keras"), Boxes())
+        assert predictor.predict_image(draw()) == []
+
+        (row,) = predictor.predict_picture(Picture("a.jpg", 0, None, draw()))
+
+        assert (row.status, row.box, row.score) == ("no_person", None, None)
+        assert row.to_json()["keypoints"] == {"red": None, "green": None, "blue": None}
 
 
 class TestPerson:
