@@ -593,7 +593,7 @@ def _rows(index: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
         "detector": first & detector & ~two,
         "both": first & two,
         "ground_truth": first & ~detector & ~nobody,
-        "no_detection": first & ~detector & nobody,
+        "no_detection": first & nobody,
     }
 
 
