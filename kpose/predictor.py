@@ -90,6 +90,7 @@ class Person:
             )
         points = self.keypoints.copy()
         points[:, 2] = np.nan_to_num(points[:, 2], nan=1.0)
+        points[np.isnan(points).any(axis=1)] = 0
         by_name = dict(zip(self.skeleton.names, points.tolist(), strict=True))
         rows = [by_name.get(name, [0.0, 0.0, 0.0]) for name in COCO_17.names]
         x0, y0, x1, y1 = self.box

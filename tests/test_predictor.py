@@ -7,7 +7,7 @@ from kpose import images
 from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
-from kpose.joints import BODY_13, Skeleton
+from kpose.joints import BODY_13, COCO_17, Skeleton
 from kpose.predictor import Person, Predictor
 from kpose.runtime import Runtime
 from kpose.sources import Picture
@@ -294,6 +294,16 @@ class TestDetector:
 
 
 class TestPerson:
+    def test_an_unknown_joint_is_zero_in_coco_which_has_no_nan(self):
+        keypoints = np.full((13, 3), 0.5)
+        keypoints[BODY_13.names.index("left_wrist")] = np.nan
+        person = Person(keypoints, BODY_13, Box(0, 0, 2, 2))
+
+        points = np.reshape(person.to_coco()["keypoints"], (17, 3))
+
+        assert points[COCO_17.names.index("left_wrist")].tolist() == [0, 0, 0]
+        assert points[COCO_17.names.index("left_elbow")].tolist() == [0.5, 0.5, 0.5]
+
     def test_json_row(self):
         keypoints = np.array([[1.23456, -2, 0.987654], [3, 4, np.nan], [np.nan] * 3])
         box = Box(0.12345, 1, 2, 3)
