@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -109,3 +110,74 @@ def tiny_config():
         ),
         model={"name": "linna2016", "size": 64, "width": 0.02, "dropout": 0.2},
     )
+
+
+@pytest.fixture(scope="session")
+def real_videos():
+    """The folder of real videos, in ``KPOSE_DATA`` or ``../shared/data``."""
+    root = Path(
+        os.environ.get("KPOSE_DATA", Path(__file__).parents[2] / "shared" / "data")
+    )
+    if not (root / "videos").is_dir():
+        pytest.skip(f"no videos in {root} (set KPOSE_DATA)")
+    return root / "videos"
+
+
+def change_mp4(data, changes):
+    """Return an mp4 whose boxes are changed, with the lengths around them put right.
+
+    Args:
+        data: The file.
+        changes: Kind -> function from the old content to the new one, None for no box.
+    """
+    result = b""
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        kind, content, data = data[4:8], data[8:length], data[length:]
+        if kind in (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"):
+            content = change_mp4(content, changes)
+        content = changes.get(kind, lambda same: same)(content)
+        if content is not None:
+            result += struct.pack(">I4s", 8 + len(content), kind) + content
+    return result
+
+
+@pytest.fixture(scope="session")
+def changed_mp4():
+    """The function ``change_mp4``."""
+    return change_mp4
+
+
+@pytest.fixture(scope="session")
+def variable_rate_clip():
+    """A function that writes an mp4 with the frames and times that it is given.
+
+    ``variable_rate_clip(path, frames, times_ms)``: frames are RGB uint8 of one even
+    size, the first time is 0. The last frame is shown as long as the one before it.
+    """
+
+    def write(path, frames, times_ms):
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        size = frames[0].shape[1::-1]
+        video = cv2.VideoWriter(str(path), codec, 25, size)
+        assert video.isOpened()
+        for frame in frames:
+            video.write(np.ascontiguousarray(frame[..., ::-1]))
+        video.release()
+        assert len(times_ms) == len(frames) > 1
+        assert times_ms[0] == 0
+        # OpenCV writes constant rates only: its table of durations is replaced.
+        microseconds = np.rint(1000 * np.asarray(times_ms, np.float64)).astype(int)
+        steps = np.diff(microseconds).tolist()
+        steps.append(steps[-1])
+        table = struct.pack(">II", 0, len(steps))
+        table += b"".join(struct.pack(">II", 1, step) for step in steps)
+        scale = struct.pack(">II", 1_000_000, sum(steps))
+        changes = {
+            b"stts": lambda old: table,
+            b"mdhd": lambda old: old[:12] + scale + old[20:],
+            b"edts": lambda old: None,
+        }
+        path.write_bytes(change_mp4(path.read_bytes(), changes))
+
+    return write
