@@ -331,6 +331,7 @@ class _Run:
         self.people: list[_Person] = []
         self.best: list[float] = []
         self.truth: list[NDArray[np.float32]] = []
+        self.there: list[bool] = []
         # Keypoints of the persons by ground-truth box and by detector box, crop units
         # of the ground truth; NaN where nobody was found.
         self.given: list[NDArray[np.float64]] = []
@@ -381,6 +382,7 @@ class _Run:
             self.best.append(max((person.box.iou(one.box) for one in seen), default=0))
             self.truth.append(person.placed.joints)
             self.given.append(np.asarray(given[index], np.float64))
+            self.there.append(index in pairs)
             self.found.append(
                 person.placed.square.image_to_crop(keypoints[pairs[index]])
                 if index in pairs
@@ -398,7 +400,7 @@ class _Run:
         skeleton = self.predictor.skeleton
         truth, given = np.stack(self.truth), np.stack(self.given)
         found = np.stack(self.found)
-        there = np.isfinite(found).all(axis=(1, 2))
+        there = np.array(self.there)
         times = np.array(self.times)
         if len(times) > ENOUGH:
             times = times[WARM_UP:]
