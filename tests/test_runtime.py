@@ -197,6 +197,15 @@ def test_the_curve_of_the_flip_test_comes_from_the_card():
     assert runtime.Runtime(lambda crops: {}, CARD, "keras").flip_curve is None
 
 
+def test_the_packaged_model_is_calibrated_as_its_card_says():
+    network, card = store.load("compact")
+
+    one_pass = card["confidence"]["one_pass"]
+    decode = network.get_layer("decode")
+    assert decode.calibration == [one_pass["raw"], one_pass["probability"]]
+    assert card["confidence"]["flip_test"]["persons"] == 400
+
+
 class TestBadModel:
     def test_missing(self, tmp_path):
         with pytest.raises(InputError, match=r"expected a run folder.*no .*nowhere"):
