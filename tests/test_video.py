@@ -220,6 +220,21 @@ def test_a_trimmed_mp4_has_no_missing_frames(tmp_path, clips, changed_mp4):
     assert levels(frames) == list(range(10))
 
 
+def test_a_matroska_file_that_does_not_say_how_long_it_is(tmp_path, clips):
+    """A program that streams leaves its length open: it cannot be cut short."""
+    data = bytearray(clips["mkv"].read_bytes())
+    segment = data.index(b"\x18\x53\x80\x67") + 4
+    assert data[segment] == 1  # a length of 8 bytes
+    data[segment : segment + 8] = b"\x01" + b"\xff" * 7
+    path = tmp_path / "live.mkv"
+    path.write_bytes(data[: len(data) // 2])
+
+    frames = list(video.frames(path))
+
+    assert 2 < len(frames) < COUNT
+    assert levels(frames) == list(range(len(frames)))
+
+
 def header_only(path):
     write(path, "MJPG", count=0)
 
