@@ -31,7 +31,7 @@ gives them, ``(persons, joints)``, or None."""
 class Curve(NamedTuple):
     """A piecewise linear map from raw numbers to probabilities, flat beyond its ends.
 
-    ``raw`` rises strictly; ``probability`` lies in 0..1 and only rises or only falls.
+    ``raw`` rises strictly; ``probability`` only rises or only falls.
     """
 
     raw: list[float]
@@ -91,7 +91,8 @@ def fit(raw: ArrayLike, correct: ArrayLike, increasing: bool = True) -> Curve | 
     """Return the curve from raw numbers to the probability of being correct.
 
     Isotonic regression on bins of equally many keypoints, joined by straight lines, so
-    that it is monotone, and that no single keypoint decides a knot.
+    that it is monotone, that no single keypoint decides a knot, and that it never says
+    0 or 1.
 
     Args:
         raw: ``(keypoints,)``; a NaN is left out.
@@ -117,9 +118,11 @@ def fit(raw: ArrayLike, correct: ArrayLike, increasing: bool = True) -> Curve | 
     if len(knots) < 2:
         return None
     weights = np.bincount(knot, [len(part) for part in parts])
-    shares = np.bincount(knot, [right[part].sum() for part in parts]) / weights
+    # Laplace's rule of succession: ten of ten are not certainty.
+    successes = np.bincount(knot, [right[part].sum() for part in parts])
+    shares = (successes + 1) / (weights + 2)
     fitted = isotonic_regression(shares, weights=weights, increasing=increasing).x
-    return Curve(knots.tolist(), np.clip(fitted, 0, 1).round(5).tolist())
+    return Curve(knots.tolist(), fitted.round(5).tolist())
 
 
 def flip_raw(plain: Answer, mirrored: Answer) -> NDArray[np.float64]:

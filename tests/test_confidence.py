@@ -72,32 +72,35 @@ class TestFit:
 
         found = fit(raw[shuffled], correct[shuffled])
 
-        assert found == ([0.1, 0.3, 0.6], [0.2, 0.5, 0.9])
+        # 2, 5 and 9 of 10, and one more of each kind.
+        assert found == ([0.1, 0.3, 0.6], [0.25, 0.5, 0.83333])
 
     def test_a_falling_share_is_pooled(self):
         raw = np.repeat([0.1, 0.3, 0.6, 0.7], 10)
         correct = np.concatenate([np.arange(10) < n for n in (2, 8, 4, 9)])
 
-        assert fit(raw, correct) == ([0.1, 0.3, 0.6, 0.7], [0.2, 0.6, 0.6, 0.9])
+        # 9 / 12 and 5 / 12 meet at 7 / 12.
+        assert fit(raw, correct).probability == [0.25, 0.58333, 0.58333, 0.83333]
 
     def test_it_falls_where_less_is_better(self):
         raw = np.repeat([0.1, 0.3, 0.6], 10)
         correct = np.concatenate([np.arange(10) < n for n in (9, 5, 2)])
 
-        assert fit(raw, correct, increasing=False) == ([0.1, 0.3, 0.6], [0.9, 0.5, 0.2])
-        assert fit(raw, correct).probability == pytest.approx([16 / 30] * 3, abs=1e-5)
+        falling = fit(raw, correct, increasing=False)
+        assert falling == ([0.1, 0.3, 0.6], [0.83333, 0.5, 0.25])
+        assert fit(raw, correct).probability == pytest.approx([19 / 36] * 3, abs=1e-5)
 
     def test_equal_numbers_are_one_knot(self):
         raw = np.concatenate([np.zeros(30), np.ones(10)])
         correct = np.concatenate([np.arange(30) < 6, np.ones(10)])
 
-        assert fit(raw, correct) == ([0, 1], [0.2, 1])
+        assert fit(raw, correct) == ([0, 1], [0.21875, 0.91667])
 
     def test_numbers_that_are_none_are_left_out(self):
         raw = np.concatenate([np.repeat([0.1, 0.3], 10), np.full(10, np.nan)])
         correct = np.concatenate([np.arange(10) < n for n in (2, 5, 10)])
 
-        assert fit(raw, correct) == ([0.1, 0.3], [0.2, 0.5])
+        assert fit(raw, correct) == ([0.1, 0.3], [0.25, 0.5])
 
     @pytest.mark.parametrize("raw", [np.arange(19), np.full(100, 0.5), []])
     def test_too_little_gives_no_curve(self, raw):
@@ -126,7 +129,7 @@ class TestFit:
             assert np.all(np.diff(found.raw) > 0)
             steps = np.diff(found.probability)
             assert np.all(steps >= 0 if increasing else steps <= 0)
-            assert 0 <= min(found.probability) <= max(found.probability) <= 1
+            assert 0 < min(found.probability) <= max(found.probability) < 1
 
 
 class TestFlipRaw:
@@ -196,7 +199,7 @@ class TestCalibrate:
 
         found = calibrate(joints, (keypoints, raw), (other, raw), TORSO, np.arange(100))
 
-        assert min(found["flip_test"]["probability"]) == 1
+        assert min(found["flip_test"]["probability"]) > 0.98
         assert min(found["one_pass"]["probability"]) < 0.2
 
     def test_regression_has_a_curve_over_the_disagreement_only(self):
@@ -240,7 +243,7 @@ class TestCalibrate:
 
         found = calibrate(joints, (keypoints, raw), (keypoints, raw), TORSO, groups)
 
-        assert found["one_pass"]["ece"] == pytest.approx(1)
+        assert found["one_pass"]["ece"] > 0.95
 
     def test_few_joints_have_a_curve_without_error_or_none(self):
         joints, keypoints, raw = people(2)
@@ -254,10 +257,10 @@ class TestCalibrate:
         assert (none["one_pass"], none["flip_test"]) == (None, None)
 
     def test_a_network_without_any_idea_is_not_calibrated(self):
-        joints, keypoints, raw = people(50)
+        joints, keypoints, raw = people(30)  # 15 bins of 26
         keypoints += 1  # never right: the first curve is flat, no second one fits
         answer = keypoints, raw
 
-        found = calibrate(joints, answer, answer, TORSO, np.arange(50))
+        found = calibrate(joints, answer, answer, TORSO, np.arange(30))
 
         assert (found["one_pass"], found["flip_test"]) == (None, None)
