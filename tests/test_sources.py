@@ -126,8 +126,11 @@ def test_an_unreadable_picture_is_a_picture_with_a_problem(folder, make):
 def huge(width, height):
     """A PNG that says how large it is and holds no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    check = struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + check
+    chunks = b""
+    for chunk in (header, b"IDAT"):
+        length, check = len(chunk) - 4, zlib.crc32(chunk)
+        chunks += struct.pack(">I", length) + chunk + struct.pack(">I", check)
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def test_the_most_pixels_reach_the_decoders(folder, monkeypatch):
