@@ -35,7 +35,7 @@ COVERED = 0.5
 DUPLICATE = 0.8
 """People whose poses are more similar than this are one person, seen twice."""
 
-FALLEN = 0.6
+FALLEN = 0.7
 """A followed person is doubtful where the confidence is below this share of what it was
 when the detector last saw the person."""
 
