@@ -114,7 +114,8 @@ def train(
         if resume:
             trainer.restore(run / "resume.npz", state)
     report(
-        f"{len(train_ids)} persons to train on, {len(val_ids)} to validate on, "
+        f"{_persons(data, train_ids)} persons to train on, "
+        f"{len(val_ids)} to validate on, "
         f"{trainer.steps} steps per epoch, {trainer.network.count_params():,} weights"
     )
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
@@ -130,7 +131,7 @@ def train(
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "pck@0.2": round(state.best, 2),
-        "train_persons": len(train_ids),
+        "train_persons": _persons(data, train_ids),
         "validation_persons": len(val_ids),
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "seconds_this_call": round(time.monotonic() - started, 1),
@@ -163,7 +164,7 @@ def dry_run(
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return {
-        "train_persons": len(train_ids),
+        "train_persons": _persons(data, train_ids),
         "validation_persons": len(val_ids),
         "steps_per_epoch": trainer.steps,
         "steps": total_steps,
@@ -220,6 +221,11 @@ def split(
             f"{int(val.sum())}"
         )
     return everyone[train_mask], everyone[val]
+
+
+def _persons(data: PreparedData, ids: NDArray[np.int64]) -> int:
+    """Return how many persons the crops show: both crops of one are trained on."""
+    return int(data.first[ids].sum())
 
 
 class Trainer:
@@ -649,9 +655,11 @@ def _card(
 ) -> dict[str, Any]:
     """Return the card of the network as it is (docs: every artefact carries one)."""
     data, config = trainer.data, trainer.config
-    sources, counts = np.unique(data.source[trainer.train_ids], return_counts=True)
+    # Its counts are of persons; some have two crops.
+    ids = trainer.train_ids[data.first[trainer.train_ids]]
+    sources, counts = np.unique(data.source[ids], return_counts=True)
     licences = {source["name"]: source["licence"] for source in data.sources}
-    leaking = int((data.split[trainer.train_ids] == "test").sum())
+    leaking = int((data.split[ids] == "test").sum())
     rescaling = trainer.network.get_layer("normalise")
     return {
         "model": config.model,

@@ -1,17 +1,22 @@
 """Who counts how often where persons have two crops: training and evaluation."""
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from kpose import detection, examples, persons, training
+from kpose import artefacts, detection, examples, persons, training
 from kpose.config import Training
 from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.examples import Source, prepare
+from kpose.export import publish
 from kpose.geometry import person_box
+from kpose.joints import BODY_13
 from kpose.records import ImageRef, PersonRecord
 from kpose.shards import PreparedData
 
@@ -86,6 +91,49 @@ def test_validation_counts_persons_and_both_crops_stay_on_a_side(data):
     held_out = np.isin(data.group, data.group[val_ids])
     assert train_ids.tolist() == np.flatnonzero(~held_out).tolist()
     assert (~data.first[train_ids]).any()
+
+
+def test_a_training_counts_persons(folder, data, tiny_config, tmp_path):
+    config = dataclasses.replace(
+        tiny_config, training=dataclasses.replace(tiny_config.training, epochs=1)
+    )
+    train_ids, _ = training.split(data, config.training)
+    persons_there = len(set(data.ids[train_ids]))
+    lines = []
+
+    plan = training.dry_run(folder, config)
+    summary = training.train(folder, config, tmp_path / "run", report=lines.append)
+    card = artefacts.read_card(tmp_path / "run")["training"]
+
+    assert persons_there < len(train_ids)
+    assert plan["train_persons"] == summary["train_persons"] == persons_there
+    assert lines[0].startswith(f"{persons_there} persons to train on, ")
+    assert [source["persons"] for source in card["data"]] == [persons_there]
+    # An epoch is all crops.
+    assert plan["steps_per_epoch"] == len(train_ids) // config.training.batch
+
+
+def test_the_card_counts_test_persons_not_their_crops(data, tiny_config):
+    data.split[:5] = "test"
+    ids = training.split(data, tiny_config.training, allow_test=True)
+    strategy = tf.distribute.get_strategy()
+    trainer = training.Trainer(data, *ids, tiny_config, "none", strategy)
+    row = {"val_pck_all": 0.0, "val_pixel_error": 0.0}
+
+    card = training._card(trainer, training.State(), row, "none")["training"]
+
+    wanted = set(data.ids[ids[0]]) & set(data.ids[:5])
+    assert card["test_persons_trained_on"] == len(wanted)
+    assert len(wanted) < (data.split[ids[0]] == "test").sum()
+
+
+def test_an_export_is_compared_on_one_crop_of_a_person(folder):
+    network = SimpleNamespace(skeleton=BODY_13, size=64)
+
+    crops, origin = publish._data_crops(folder, network)
+
+    assert len(crops) == 24
+    assert origin == f"24 persons of {folder}"
 
 
 def test_both_crops_of_the_sets_own_validation_persons_are_not_trained_on(data):

@@ -143,17 +143,20 @@ def _describe(
 
 
 def _data_crops(folder: Path, reference: runtime.Runtime) -> tuple[Image, str]:
-    """Return up to ``CROPS`` crops of prepared data, and where they come from."""
+    """Return up to ``CROPS`` crops of prepared data, and where they come from.
+
+    One of each person, so that the report may say persons.
+    """
     data = PreparedData.open(folder)
     if data.skeleton.names != reference.skeleton.names:
         raise InputError(
             f"expected the joints {', '.join(reference.skeleton.names)} in {folder}, "
             f"got {', '.join(data.skeleton.names)}"
         )
-    chosen = np.flatnonzero(data.split == "val")
+    chosen = np.flatnonzero((data.split == "val") & data.first)
     kind = "validation persons"
     if not len(chosen):
-        chosen, kind = np.arange(len(data)), "persons"
+        chosen, kind = np.flatnonzero(data.first), "persons"
     if len(chosen) > CROPS:
         chosen = chosen[np.linspace(0, len(chosen) - 1, CROPS).astype(int)]
     batches = [images for images, _ in pipeline.samples(data, chosen, reference.size)]
