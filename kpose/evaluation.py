@@ -1,9 +1,9 @@
 """Evaluation: scores of a model on labelled persons, as the paper gives them.
 
-Crops are cut around the ground truth (section 3.2), without augmentation. With the flip
-test a prediction is the average over the crop and its mirror image (section 3.7). The
-metrics are those of ``kpose.metrics``; ``DEFINITION`` says in words what they count and
-is printed with every table.
+One crop of each person, without augmentation; ``kpose.persons`` says what it is cut
+around. With the flip test a prediction is the average over the crop and its mirror
+image (section 3.7). The metrics are those of ``kpose.metrics``; ``DEFINITION`` says in
+words what they count and is printed with every table.
 """
 
 from collections.abc import Iterable

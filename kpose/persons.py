@@ -1,7 +1,8 @@
 """Labelled persons to evaluate on: of a prepared folder, or of data sets read directly.
 
 Crops are not augmented. Those of a data set are cut around the ground truth (section
-3.2); those of a prepared folder are the stored ones, one of each person.
+3.2). Those of a prepared folder are the stored ones, one of each person: where a
+detector was asked, the detector's if its IoU is at least 0.5.
 """
 
 from collections import Counter
@@ -85,7 +86,9 @@ def prepared(data: PreparedData, split: str | None) -> Persons:
 
 
 def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
-    """Return persons read from their data sets, crops cut as ``kpose prepare`` does.
+    """Return persons read from their data sets, crops cut around the ground truth.
+
+    They are those of ``kpose prepare`` without a detector.
 
     Args:
         sources: The data sets.

@@ -78,9 +78,11 @@ def evaluate(
 ) -> None:
     """Score MODEL on DATA, a folder of `kpose prepare`, or on --data.
 
-    MODEL is a run folder, an artefact or the name of a packaged model. Crops are cut
-    around the ground truth and not augmented. With --system the detector finds the
-    people too, and every stage is timed.
+    MODEL is a run folder, an artefact or the name of a packaged model. Crops are not
+    augmented. Those of --data are cut around the ground truth; those of DATA are as
+    stored, one per person: with `prepare --detector` the detector's where its IoU is at
+    least 0.5. With --system the detector finds the people too, and every stage is
+    timed.
     """
     if (folder is None) == (not sets):
         raise click.UsageError("give either DATA or --data NAME:PATH")
@@ -119,7 +121,7 @@ def _score_joints(
     flip_test: bool,
     report_path: Path | None,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return what a person reads, and the summary, of crops around the ground truth."""
+    """Return what a person reads, and the summary, of one crop per person."""
     from kpose import artefacts
     from kpose import persons as people
     from kpose.shards import PreparedData
