@@ -248,10 +248,10 @@ def plot_curve(name: str, scores: Scores) -> Figured:
     axes.axvline(THRESHOLD, color="#8c959f", lw=0.8)
     axes.set_xlim(0, float(CURVE[-1]))
     axes.set_ylim(0, 100)
-    _label(axes, "threshold, torso lengths", "correct keypoints, %")
+    label(axes, "threshold, torso lengths", "correct keypoints, %")
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     best = f"{scores.pck['all']:.1f} % at {THRESHOLD} torso lengths"
-    return Figured(_png(figure), f"Correct keypoints over the threshold: {best}.")
+    return Figured(png(figure), f"Correct keypoints over the threshold: {best}.")
 
 
 def plot_reliability(found: Reliability, calibrated: bool) -> Figured:
@@ -266,20 +266,18 @@ def plot_reliability(found: Reliability, calibrated: bool) -> Figured:
     upper.plot([0, 1], [0, 100], ":", color="#6e7781", lw=2.0)
     upper.plot(found.confidence, 100 * found.accuracy, "-o", color="#0072B2", ms=5)
     upper.set_ylim(0, 100)
-    _label(upper, "", "correct keypoints, %")
+    label(upper, "", "correct keypoints, %")
     edges = np.linspace(0, 1, len(found.count) + 1)
     lower.stairs(found.count, edges, fill=True, color="#56B4E9")
     lower.set_xlim(0, 1)
-    _label(lower, "confidence" if calibrated else "confidence, not calibrated", "count")
+    label(lower, "confidence" if calibrated else "confidence, not calibrated", "count")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     total = int(found.count.sum())
     caption = (
         f"Confidence of {total} keypoints: expected calibration error "
         f"{100 * found.error:.1f} %"
     )
-    return Figured(
-        _png(figure), f"{caption}{'' if calibrated else '; not calibrated'}."
-    )
+    return Figured(png(figure), f"{caption}{'' if calibrated else '; not calibrated'}.")
 
 
 def plot_history(log: Path) -> Figured:
@@ -306,18 +304,17 @@ def plot_history(log: Path) -> Figured:
     figure = Figure(figsize=(7.2, 3.0), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(columns["epoch"], columns["loss"], "-o", ms=3, color="#1f2328")
-    _label(left, "epoch", "training loss")
+    label(left, "epoch", "training loss")
     left.set_ylim(bottom=0)
     right.plot(columns["epoch"], columns["val_pck_all"], "-o", ms=3, color="#1f2328")
-    _label(right, "epoch", f"validation PCK@{THRESHOLD}, %")
+    label(right, "epoch", f"validation PCK@{THRESHOLD}, %")
     right.set_ylim(0, 100)
     epochs = len(rows)
-    return Figured(
-        _png(figure), f"Training loss and validation PCK of {epochs} epochs."
-    )
+    return Figured(png(figure), f"Training loss and validation PCK of {epochs} epochs.")
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
+def label(axes: Axes, x: str, y: str) -> None:
+    """Name the axes of a plot and draw a quiet grid."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if x == "epoch":
@@ -327,7 +324,8 @@ def _label(axes: Axes, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG."""
     # A Figure of its own has matplotlib's Agg canvas and no pyplot state.
     data = io.BytesIO()
     figure.savefig(data, format="png")

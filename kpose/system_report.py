@@ -11,9 +11,9 @@ from kpose.report import (
     Section,
     Table,
     Text,
-    _label,
-    _png,
+    label,
     photo,
+    png,
 )
 from kpose.system import (
     BEST,
@@ -86,7 +86,7 @@ def plot_iou(scores: SystemScores) -> Figured:
     for iou in BEST:
         axes.axvline(iou, color="#1f2328", lw=0.8)
     axes.set_xlim(0, 1)
-    _label(axes, "IoU of the best detection", "persons")
+    label(axes, "IoU of the best detection", "persons")
     shares = ", ".join(f"{scores.best_over(iou):.1f} % over {iou}" for iou in BEST)
     nobody = percent(int((scores.best_iou == 0).sum()), scores.persons)
-    return Figured(_png(figure), f"{shares}; {nobody:.1f} % are not touched by any.")
+    return Figured(png(figure), f"{shares}; {nobody:.1f} % are not touched by any.")
