@@ -15,7 +15,7 @@ PACKAGES = {
 }
 PLAIN = (
     *("errors", "files", "joints", "records", "geometry", "images", "drawing"),
-    *("screening", "shards", "examples", "artefacts", "persons"),
+    *("screening", "shards", "examples", "artefacts", "persons", "detection"),
 )
 """Modules that import neither TensorFlow nor Keras."""
 
