@@ -51,7 +51,12 @@ def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Im
     Raises:
         InputError: If the bytes are not a whole picture, or it has too many pixels.
     """
-    size = _header_size(data)
+    try:
+        size = _header_size(data)
+    except PIL.Image.DecompressionBombError as error:  # the first frame of a GIF
+        raise InputError(
+            f"{name} must have at most {max_pixels} pixels, but: {error}"
+        ) from None
     if size is None:
         raise InputError(
             f"{name} must be a picture, but its {len(data)} bytes are none"

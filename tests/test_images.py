@@ -545,6 +545,16 @@ def test_the_size_is_known_from_the_header(monkeypatch, size, kind, mode, option
         images.decode(data, max_pixels=pixels - 1)
 
 
+def test_a_gif_whose_first_frame_is_huge_is_refused():
+    """Pillow itself stops at 179 million pixels, by an error of its own."""
+    data = bytearray(picture(PHOTO.resize((30, 20)).convert("P"), "GIF"))
+    frame = data.index(b"," + struct.pack("<4H", 0, 0, 30, 20))
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+
+    with pytest.raises(InputError, match=r"^a\.gif must have at most 64000000 pixels"):
+        images.decode(bytes(data), "a.gif")
+
+
 @pytest.mark.parametrize("end", [2, 3, 4, 11, 20, 30, 160])
 def test_a_jpeg_that_ends_in_its_header_is_refused(end):
     with pytest.raises(InputError, match=r"a\.jpg must be a"):
