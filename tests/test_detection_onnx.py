@@ -227,6 +227,19 @@ def test_another_input_is_refused_with_what_came(tmp_path):
         detection.open(f"rtmdet:{path}")
 
 
+def test_a_file_without_an_input_is_refused(tmp_path):
+    value = helper.make_tensor("value", onnx.TensorProto.FLOAT, [1], [1.0])
+    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [1])
+    nodes = [helper.make_node("Constant", [], ["answer"], value=value)]
+    graph = helper.make_graph(nodes, "constant", [], [answer])
+    opset = [helper.make_opsetid("", 13)]
+    path = tmp_path / "constant.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+    with pytest.raises(InputError, match=r"one input .* got .*constant\.onnx with $"):
+        detection.open(f"yolox:{path}")
+
+
 def test_a_file_that_is_cut_short_is_refused(tmp_path):
     path = raw_yolox(tmp_path / "cut.onnx")
     path.write_bytes(path.read_bytes()[:400])

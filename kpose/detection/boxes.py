@@ -110,9 +110,14 @@ def _read(path: Path) -> dict[str, Frames]:
             frames = pictures.setdefault(picture, {})
             if found is not None:
                 frames.setdefault(frame, []).append(found)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError, OSError),
+        *(OverflowError, RecursionError),
+    ) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(f"expected {WANTED}, got {path}: {reason}") from None
+    if not pictures:
+        raise InputError(f"expected {WANTED}, got {path}: no picture")
     return {
         picture: {frame: usable(found) for frame, found in frames.items()}
         for picture, frames in pictures.items()

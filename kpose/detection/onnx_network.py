@@ -46,9 +46,9 @@ class OnnxNetwork:
                 f"{str(error).strip().splitlines()[0]}"
             ) from None
         inputs = self._session.get_inputs()
-        shape = inputs[0].shape
+        shape = inputs[0].shape if len(inputs) == 1 else []
         image = len(shape) == 4 and shape[1] == 3 and inputs[0].type == "tensor(float)"
-        if len(inputs) != 1 or not image:
+        if not image:
             raise InputError(
                 f"expected a detector with one input [1, 3, H, W] of float, got {path} "
                 f"with {_listing(inputs)}"

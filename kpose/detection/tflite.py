@@ -104,9 +104,9 @@ class TFLite:
     def _input(self) -> tuple[tuple[int, int], type[np.generic]]:
         """Return width and height, and the dtype, that the file takes."""
         inputs = self._interpreter.get_input_details()
-        shape, dtype = inputs[0]["shape"].tolist(), inputs[0]["dtype"]
+        shape = inputs[0]["shape"].tolist() if len(inputs) == 1 else []
         image = len(shape) == 4 and shape[0] == 1 and shape[3] == 3
-        if len(inputs) != 1 or not image or dtype not in (np.uint8, np.float32):
+        if not image or (dtype := inputs[0]["dtype"]) not in (np.uint8, np.float32):
             raise InputError(
                 "expected a detector with one input [1, H, W, 3] of uint8 or float32, "
                 f"got {self.path} with {_listing(inputs)}"
