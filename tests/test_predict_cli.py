@@ -382,6 +382,7 @@ def test_box_outside_a_picture(tmp_path):
         (["--save", "csv", "--out", "-"], "--out - writes jsonl alone"),
         (["--follow", "0"], "--follow"),
         (["--min-score", "1.5"], "--min-score"),
+        (["--min-score", "0.5"], "--min-score needs --detector"),
         (["--max-pixels", "0"], "--max-pixels"),
     ],
 )

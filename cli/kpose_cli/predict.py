@@ -120,6 +120,8 @@ def predict(
 
     if box is not None and detector is not None:
         raise InputError("--box and --detector both say where people are: give one")
+    if min_score is not None and detector is None:
+        raise InputError("--min-score needs --detector: nothing else has a score")
     if mirror_view and not show:
         raise InputError("--mirror-view changes the window, but there is no --show")
     boxes = None if box is None else [_box(box)]
