@@ -391,21 +391,26 @@ def _image_ids(found: Sequence[Source]) -> Callable[[Picture], int]:
 def _overlay_video(path: Path, fps: float) -> Iterator[Write]:
     """Yield what appends a frame to a video that appears when it is finished.
 
-    An unreadable frame repeats the one before, so that later frames keep their places.
+    An unreadable frame repeats the one before, or is black before the first good one,
+    so that later frames keep their places.
     """
     writer: video.Writer | None = None
     shown: Image | None = None
+    black = 0
     with contextlib.ExitStack() as stack:
 
         def write(picture: Picture, people: Sequence[Person]) -> None:
-            nonlocal writer, shown
+            nonlocal writer, shown, black
             if picture.image is not None:
                 shown = overlay(picture.image, people)
             if shown is None:
+                black += 1
                 return
             if writer is None:
                 beside = stack.enter_context(atomic_file(path))
                 writer = stack.enter_context(video.Writer(beside, fps))
+                for _ in range(black):
+                    writer.write(np.zeros_like(shown))
             writer.write(shown)
 
         yield write
