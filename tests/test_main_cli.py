@@ -265,6 +265,29 @@ def test_tensorflow_is_imported_quietly(monkeypatch):
     assert result.stderr == ""
 
 
+def test_a_damaged_tiff_is_refused_without_pillows_log():
+    code = (
+        "from kpose_cli.quiet import silence_libraries\n"
+        "silence_libraries()\n"
+        "import io, struct\n"
+        "import PIL.Image\n"
+        "from kpose import images\n"
+        "file = io.BytesIO()\n"
+        "PIL.Image.new('RGB', (8, 8)).save(file, 'TIFF')\n"
+        "count = struct.pack('<HHIH', 277, 3, 1, 3)  # samples per pixel\n"
+        "data = file.getvalue()\n"
+        "assert count in data\n"
+        "try:\n"
+        "    images.decode(data.replace(count, count[:-2] + b'\\xff\\xff'))\n"
+        "except images.InputError:\n"
+        "    print('refused')\n"
+    )
+
+    result = python(code)
+
+    assert (result.stdout, result.stderr) == ("refused\n", "")
+
+
 def test_a_tensorflow_that_does_not_import_is_not_hidden(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     (tmp_path / "tensorflow.py").write_text(

@@ -8,6 +8,7 @@ damaged file, which kpose reports itself.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -24,8 +25,10 @@ def silence_libraries() -> None:
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # Pillow warns of headers that kpose refuses, or that OpenCV reads all the same.
+    # Pillow warns of headers that kpose refuses, or that OpenCV reads all the same, and
+    # logs some; what nobody handles, Python prints.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         sys.meta_path.insert(0, _TensorFlowFinder())
