@@ -33,8 +33,8 @@ def load(
             more accurate and takes twice as long.
         min_score: Detector score that a new person needs; None is what the detector
             recommends.
-        follow: In a video the detector looks at every ``follow``-th frame; in between
-            the last pose gives the crop.
+        follow: In a video the detector looks at every ``follow``-th frame, and while
+            nobody is in view; in between the last pose gives the crop.
         smooth: Whether the joints of a video are smoothed.
 
     Raises:

@@ -7,8 +7,9 @@ stays inside.
 import io
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from kpose.errors import InputError
 from kpose.geometry import SquareCrop
 from kpose.records import ImageRef
+
+if TYPE_CHECKING:
+    from kpose.video import Frame
 
 CROP_SIZE = 224
 """Side of the network's crop in the paper (section 3.2), pixels."""
@@ -134,7 +138,7 @@ def read(ref: ImageRef, max_pixels: int = MAX_PIXELS) -> Image:
             frame.
     """
     if ref.frame is not None:
-        image = _read_frame(ref.path, ref.frame)
+        image = _read_frame(ref.path, ref.frame, max_pixels)
     else:
         try:
             data = ref.path.read_bytes()
@@ -154,33 +158,36 @@ class _Cursor(threading.local):
     """
 
     file: tuple[Path, int, int] | None = None
-    video: cv2.VideoCapture | None = None
-    grabbed = 0
+    frames: "Iterator[Frame] | None" = None
+    last: "Frame | None" = None
 
 
 _cursor = _Cursor()
 
 
-def _read_frame(path: Path, index: int) -> Image:
-    """Return frame ``index``, counted from the start of the video."""
-    pixels = None
+def _read_frame(path: Path, index: int, max_pixels: int) -> Image:
+    """Return the frame that ``video.frames`` gives that number."""
+    from kpose import video  # which imports this module
+
     try:
         status = path.stat()
-        file = (path, status.st_mtime_ns, status.st_size)
-        if file != _cursor.file or index < _cursor.grabbed - 1:
-            _cursor.video = cv2.VideoCapture(str(path))
-            _cursor.file, _cursor.grabbed = file, 0
-        assert _cursor.video is not None
-        while _cursor.grabbed <= index and _cursor.video.grab():
-            _cursor.grabbed += 1
-        if _cursor.grabbed > index:
-            pixels = _cursor.video.retrieve()[1]
-    except OSError:
-        pass  # no such file
-    if pixels is None:
-        _cursor.file = _cursor.video = None
-        raise InputError(f"{path} must be a video with a frame {index}, but has none")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    except OSError as error:
+        raise InputError(f"{path} must be a readable video: {error.strerror}") from None
+    file = (path, status.st_mtime_ns, status.st_size)
+    last = _cursor.last
+    if file != _cursor.file or last is None or index < last.number:
+        _cursor.frames = video.frames(path, max_pixels)
+        _cursor.file, last = file, None
+    assert _cursor.frames is not None
+    while last is None or last.number < index:
+        last = next(_cursor.frames, None)
+        if last is None:
+            break
+    _cursor.last = last
+    if last is None or last.image is None:
+        problem = "has none" if last is None else last.problem
+        raise InputError(f"{path} must be a video with a frame {index}, but {problem}")
+    return last.image
 
 
 def encode(image: Image, codec: str, quality: int) -> bytes:

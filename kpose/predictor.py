@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kpose import images, runtime, sources
 from kpose.detection import Detection, Detector, confident
 from kpose.detection.nms import nms
+from kpose.detection.whole import Whole
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
 from kpose.images import Image
@@ -34,13 +35,14 @@ class Person:
             integers; may lie outside the picture), then confidence, 0 to 1 or NaN where
             the network gives none. All NaN where ``status`` is not ``"ok"``.
         skeleton: Names, sides and limbs of the joints.
-        box: The person box in image pixels; None where the picture is unreadable.
+        box: The person box in image pixels; None where the picture is unreadable or
+            shows nobody.
         score: The detector's, None without a detector.
         source: The picture or video.
         frame: 0-based index of the frame; 0 for a picture.
         time_ms: Time of the frame in its video, None for a picture.
         track_id: The same for one person over the frames, None without tracking.
-        status: ``"ok"``, ``"unreadable"`` or ``"box_outside"``.
+        status: ``"ok"``, ``"no_person"``, ``"unreadable"`` or ``"box_outside"``.
         problem: What is wrong where the status is not ``"ok"``.
     """
 
@@ -136,8 +138,9 @@ class Predictor:
         """Take a loaded model."""
         if follow < 1:
             raise InputError(f"follow must be 1 frame or more. Received: {follow}")
+        detector = detector or Whole()
         if min_score is None:
-            min_score = 0.0 if detector is None else detector.threshold
+            min_score = detector.threshold
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score must be in 0..1. Received: {min_score}")
         self.model = model
@@ -187,15 +190,10 @@ class Predictor:
             frame: See ``picture``.
             least: Smallest score.
         """
-        if self.detector is None:
-            found = [Detection(_whole(image), None)]
-        else:
-            found = confident(self.detector.detect(image, picture, frame), least)
-        # A picture of one pixel, or a sliver of a box, shows nobody.
         found = [
             one
-            for one in found
-            if max(one.box.width, one.box.height) >= 2 and _covers(one.box, image)
+            for one in confident(self.detector.detect(image, picture, frame), least)
+            if _covers(one.box, image)
         ]
         scores = np.array([one.score for one in found], np.float64)
         if np.isnan(scores).any():  # boxes that somebody chose
@@ -333,10 +331,6 @@ def _require_image(image: Image) -> None:
             "an image must be RGB uint8 of shape (height, width, 3). "
             f"Received: {image.dtype} of shape {image.shape}"
         )
-
-
-def _whole(image: Image) -> Box:
-    return Box(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
 
 
 def _covers(box: Box, image: Image) -> bool:

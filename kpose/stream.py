@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpose.detection import Detection
+from kpose.detection import Detection, croppable
 from kpose.geometry import Box, person_box
 from kpose.images import Image
 from kpose.smoothing import OneEuro
@@ -42,6 +42,12 @@ when the detector last saw the person."""
 UNSEEN = 2
 """A followed person whom the detector misses so many times in a row is gone."""
 
+VISIBLE = 0.25
+"""A followed box with less of its area in the picture is not looked at."""
+
+SHRUNK = 0.4
+"""Nor is one whose longest side is less of what it was at the last detection."""
+
 GROW_MS, SHRINK_MS = 45.0, 150.0
 """Time constants at which the edges of a followed box go after the pose. Outward fast,
 so that no arm is cut off; inward slowly, so that a pose that has collapsed does not
@@ -52,16 +58,29 @@ take the box with it (docs/decisions.md)."""
 class _Followed:
     """What is known of a person from frame to frame.
 
-    ``box`` is where to look next and ``time_ms`` when that was found out;
-    ``confidence`` is what it was when the detector last saw the person, ``unseen`` how
-    many times in a row the detector has missed the person.
+    ``box`` is where to look next and ``time_ms`` when that was found out; ``side``, the
+    longest of the box, and ``confidence`` are what they were when the detector last saw
+    the person, ``unseen`` is how many times in a row it has missed the person.
     """
 
     box: Box
     time_ms: float
+    side: float
     confidence: float
     score: float | None
     unseen: int = 0
+
+    def can_be_followed(self, image: Image) -> bool:
+        """Return whether the box still makes sense: in the picture, and not shrunk.
+
+        A pose that has collapsed takes its box along, smaller in every frame.
+        """
+        height, width = image.shape[:2]
+        return (
+            croppable(self.box)
+            and self.box.clipped(width, height).area >= VISIBLE * self.box.area
+            and max(self.box.width, self.box.height) >= SHRUNK * self.side
+        )
 
 
 class Stream:
@@ -95,18 +114,32 @@ class Stream:
             self._filters.pop(id, None)
         self._since_detection += 1
         seen = None
-        if self._boxes is None and self._since_detection < self._predictor.follow:
+        if self._boxes is not None:
+            seen = self._given(image, self._boxes)
+        elif self._since_detection < self._predictor.follow:
             seen = self._follow(image)
         if seen is None:
             seen = self._detect(image, picture, time_ms)
         seen.sort(key=_number_of)
-        self._remember(seen, time_ms)
+        if self._boxes is None:
+            self._remember(seen, time_ms)
         return [self._smooth(person, time_ms) for person in seen]
+
+    def _given(self, image: Image, boxes: Sequence[Box]) -> "list[Person]":
+        """Look into the user's boxes that show some of the picture: one person each."""
+        height, width = image.shape[:2]
+        inside = {
+            number: Detection(box, None)
+            for number, box in enumerate(boxes, start=1)
+            if box.clipped(width, height).area > 0
+        }
+        people = self._predictor.ask(image, list(inside.values()))
+        return [replace(p, track_id=n) for n, p in zip(inside, people, strict=True)]
 
     def _follow(self, image: Image) -> "list[Person] | None":
         """Look where people should be; None if there is none, or a doubtful one."""
-        boxes = [followed.box for followed in self._followed.values()]
-        if not boxes or not all(_visible(box, image) for box in boxes):
+        known = self._followed.values()
+        if not known or not all(one.can_be_followed(image) for one in known):
             return None
         people = self._look(image, list(self._followed))
         return None if any(map(self._doubtful, people)) else without_twins(people)
@@ -123,7 +156,7 @@ class Stream:
         missed = [
             id
             for id, followed in self._followed.items()
-            if id not in taken and _visible(followed.box, image)
+            if id not in taken and followed.can_be_followed(image)
         ]
         kept = [
             person
@@ -148,10 +181,6 @@ class Stream:
     ) -> tuple[list[Detection], list[Detection]]:
         """Return detections good enough for anybody, and those for known people."""
         predictor = self._predictor
-        if self._boxes is not None:
-            height, width = image.shape[:2]
-            inside = [b for b in self._boxes if b.clipped(width, height).area > 0]
-            return [Detection(box, None) for box in inside], []
         least = predictor.min_score
         found = predictor.locate(image, picture.source, picture.frame, WEAK * least)
         strong = [one for one in found if one.score is None or one.score >= least]
@@ -195,7 +224,8 @@ class Stream:
             assert person.box is not None
             if known is None:
                 confidence = _confidence(person)
-                known = _Followed(person.box, time_ms, confidence, person.score)
+                side = max(person.box.width, person.box.height)
+                known = _Followed(person.box, time_ms, side, confidence, person.score)
             known.box = _next_box(person, time_ms - known.time_ms)
             known.time_ms = time_ms
             followed[id] = known
@@ -261,9 +291,3 @@ def _confidence(person: "Person") -> float:
     """Return the mean over the joints, 1 where the network gives none."""
     mean = float(person.keypoints[:, 2].mean())
     return mean if math.isfinite(mean) else 1.0
-
-
-def _visible(box: Box, image: Image) -> bool:
-    """Return whether a quarter of a box or more is in the picture."""
-    height, width = image.shape[:2]
-    return box.clipped(width, height).area > 0.25 * box.area > 0

@@ -102,7 +102,8 @@ class Tracker:
         expected = [track.expected(time_ms) for track in candidates]
         matrix = np.array([[similarity(s, e) for e in expected] for s in sightings])
         # Below the limit all are alike: none may push a good pair aside.
-        matrix[matrix < SAME_PERSON] = 0
+        # A broken network's NaN is like nobody.
+        matrix[~(matrix >= SAME_PERSON)] = 0
         for row, column in zip(
             *linear_sum_assignment(matrix, maximize=True), strict=True
         ):

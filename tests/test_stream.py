@@ -256,6 +256,49 @@ def test_boxes_that_the_user_gave_stay_where_they_are():
     assert frames[3][2].status == "box_outside"
 
 
+def test_boxes_that_the_user_gave_are_one_person_each_even_if_alike():
+    boxes = [Box(400, 0, 450, 50), Box(30, 20, 90, 110), Box(31, 20, 91, 110)]
+
+    (rows,) = watch(predictor(None), [draw((60, 60))], boxes=boxes)
+
+    assert [person.box for person in rows] == boxes
+    assert [person.track_id for person in rows] == [None, 2, 3]
+
+
+def test_a_pose_that_collapses_does_not_take_its_box_to_nothing():
+    """Every answer is half as large as its crop, and sure of itself."""
+
+    def collapsed(crops):
+        pose = np.array([[0.4, 0.4], [0.5, 0.5], [0.6, 0.6]], np.float32)
+        return {
+            "keypoints": np.tile(pose, (len(crops), 1, 1)),
+            "confidence": np.ones((len(crops), 3), np.float32),
+        }
+
+    eyes = Eyes()
+    asked = Predictor(
+        Runtime(collapsed, CARD, "keras"), eyes, flip_test=False, follow=60
+    )
+
+    frames = watch(asked, [draw((60, 60))] * 100)
+
+    assert [rows[0].status for rows in frames] == ["ok"] * 100
+    assert min(rows[0].box.height for rows in frames) >= 0.4 * 40
+    assert 2 < len(eyes.frames) < 30
+
+
+def test_a_network_that_answers_nan_ends_nothing():
+    def broken(crops):
+        return {"keypoints": np.full((len(crops), 3, 2), np.nan, np.float32)}
+
+    asked = Predictor(Runtime(broken, CARD, "keras"), Eyes(), flip_test=False, follow=5)
+
+    frames = watch(asked, [draw((60, 60))] * 4)
+
+    assert [len(rows) for rows in frames] == [1] * 4
+    assert frames[3][0].to_json()["keypoints"]["head"] is None
+
+
 def test_a_network_without_confidence_is_followed_too():
     def without(crops):
         return {"keypoints": find_body(crops)["keypoints"]}

@@ -57,8 +57,8 @@ NO_H264 = (
     default=1,
     show_default=True,
     metavar="K",
-    help="In a video the detector looks at every K-th frame; in between, the pose of "
-    "the last frame says where people are.",
+    help="In a video the detector looks at every K-th frame, and while nobody is in "
+    "view; in between, the pose of the last frame says where people are.",
 )
 @click.option(
     "--smooth/--no-smooth",

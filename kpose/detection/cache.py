@@ -95,7 +95,7 @@ class Cached:
         except (sqlite3.Error, OSError) as error:
             raise InputError(
                 f"expected to keep detections in {self._path}, got: {error} (if it is "
-                "damaged, delete it: it can be made again)"
+                "damaged, delete it; XDG_CACHE_HOME names another folder)"
             ) from None
 
 
