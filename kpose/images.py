@@ -74,7 +74,8 @@ def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Im
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise InputError(
-            f"{name} must be a whole picture, but it is cut short or damaged"
+            f"{name} must be a whole picture, but it is cut short, damaged or of a "
+            "rare kind"
         )
     return np.asarray(pixels, np.uint8)
 

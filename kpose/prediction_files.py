@@ -40,6 +40,9 @@ SUMMARY = "predict.json"
 KINDS = ("jsonl", "csv", "coco", "overlay")
 """What ``write_folder`` can save."""
 
+SHOWN = 0.2
+"""Joints of less confidence are not drawn; the rows have them."""
+
 Write = Callable[[Picture, Sequence[Person]], None]
 
 
@@ -159,7 +162,10 @@ def overlay(image: Image, people: Sequence[Person]) -> Image:
     for person in people:
         if person.status == OK and person.box is not None:
             image = draw_box(image, person.box)
-            image = draw_skeleton(image, person.keypoints, person.skeleton)
+            # A guess must not look like a joint that the network sees.
+            joints = person.keypoints.copy()
+            joints[joints[:, 2] < SHOWN] = np.nan
+            image = draw_skeleton(image, joints, person.skeleton)
             number = "" if person.track_id is None else f"#{person.track_id}"
             score = "" if person.score is None else f"{person.score:.2f}"
             image = draw_label(image, person.box, f"{number} {score}".strip())
@@ -270,7 +276,8 @@ class _Job:
                 # One line for the first of a video's many bad frames.
                 if person.problem and person.status not in told:
                     told.add(person.status)
-                    self.report(f"{source}: {person.status}: {person.problem}")
+                    where = f", frame {picture.frame}" if picture.time_ms else ""
+                    self.report(f"{source}{where}: {person.status}: {person.problem}")
             if not self.watch(picture, people):
                 return False
         return True
@@ -432,7 +439,9 @@ def _stem(source: Source) -> str:
 
 def _make_folder(out: Path) -> list[Path]:
     """Make ``out``; return the folders that were not there, innermost first."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} must be new or an empty folder, but it is a file")
+    if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} must be new or an empty folder, but it has content")
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose import images, runtime, sources
-from kpose.detection import Detection, Detector, confident
+from kpose.detection import Detection, Detector, confident, croppable, is_given
 from kpose.detection.nms import nms
 from kpose.detection.whole import Whole
 from kpose.errors import InputError
@@ -18,12 +18,17 @@ from kpose.images import Image
 from kpose.joints import COCO_17, Skeleton
 from kpose.runtime import Runtime
 from kpose.sources import Picture
-from kpose.stream import Stream, without_twins
+from kpose.stream import Stream, sighting
+from kpose.tracking import pose_similarity
 
 OK, UNREADABLE, OUTSIDE = "ok", "unreadable", "box_outside"
 NOBODY = "no_person"
 """States of a result: joints found; the picture cannot be decoded; the box given has no
 pixel of the picture; there is nobody in it."""
+
+
+DUPLICATE = 0.8
+"""People whose poses are more similar than this are one person, seen twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +173,7 @@ class Predictor:
         _require_image(image)
         if boxes is None:
             found = self.locate(image, least=self.min_score)
-            return without_twins(self.ask(image, found))
+            return self.distinct(self.ask(image, found))
         for box in boxes:
             SquareCrop.around(box)  # refuses a box of no area
             if not _covers(box, image):
@@ -193,13 +198,13 @@ class Predictor:
         found = [
             one
             for one in confident(self.detector.detect(image, picture, frame), least)
-            if _covers(one.box, image)
+            if croppable(one.box) and _covers(one.box, image)
         ]
-        scores = np.array([one.score for one in found], np.float64)
-        if np.isnan(scores).any():  # boxes that somebody chose
+        if is_given(self.detector) or any(one.score is None for one in found):
             return found
         # Detectors with suppression inside still leave two boxes for one person.
         boxes = np.array([one.box for one in found], np.float64).reshape(-1, 4)
+        scores = np.array([one.score for one in found], np.float64)
         return [found[index] for index in nms(boxes, scores)]
 
     def ask(self, image: Image, found: Sequence[Detection]) -> list[Person]:
@@ -224,6 +229,20 @@ class Predictor:
                 keypoints[:, 2] = answer.confidence[index]
             people.append(Person(keypoints, self.skeleton, one.box, one.score))
         return people
+
+    def distinct(self, people: Sequence[Person]) -> list[Person]:
+        """Return people without those who are somebody earlier in the list, seen twice.
+
+        Boxes that somebody chose are one person each.
+        """
+        kept: list[Person] = []
+        for person in people:
+            here = sighting(person)
+            if is_given(self.detector) or all(
+                pose_similarity(here, sighting(other)) <= DUPLICATE for other in kept
+            ):
+                kept.append(person)
+        return kept
 
     def predict_picture(
         self, picture: Picture, boxes: Sequence[Box] | None = None
@@ -302,7 +321,7 @@ class Predictor:
                 found = self.locate(
                     image, picture.source, picture.frame, self.min_score
                 )
-                people = without_twins(self.ask(image, found))
+                people = self.distinct(self.ask(image, found))
             else:
                 inside = [box for box in boxes if _covers(box, image)]
                 people = self.predict_image(image, inside)
@@ -326,6 +345,11 @@ class Predictor:
 
 
 def _require_image(image: Image) -> None:
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            "an image must be an array of RGB uint8, shape (height, width, 3). "
+            f"Received: {type(image).__name__}"
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
             "an image must be RGB uint8 of shape (height, width, 3). "

@@ -12,28 +12,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpose.detection import Detection, croppable
+from kpose.detection import Detection, croppable, is_given
 from kpose.geometry import Box, person_box
 from kpose.images import Image
 from kpose.smoothing import OneEuro
 from kpose.sources import Picture
-from kpose.tracking import Sighting, Tracker, pose_similarity
+from kpose.tracking import MEMORY_MS, Sighting, Tracker
 
 if TYPE_CHECKING:
     from kpose.predictor import Person, Predictor
 
 WEAK = 0.5
 """A detection with at least this share of the score that a new person needs keeps a
-known one."""
+known one, for ``MEMORY_MS`` after the last one with the whole score."""
 
 NEAR = 0.3
 """Least intersection over union of a weak detection and the person it keeps."""
 
 COVERED = 0.5
 """A followed person whose box overlaps a detection by this much is looked for there."""
-
-DUPLICATE = 0.8
-"""People whose poses are more similar than this are one person, seen twice."""
 
 FALLEN = 0.7
 """A followed person is doubtful where the confidence is below this share of what it was
@@ -97,6 +94,7 @@ class Stream:
         self._boxes = boxes
         self._tracker = Tracker()
         self._followed: dict[int, _Followed] = {}  # who was in the last frame
+        self._sure: dict[int, float] = {}  # when last detected well enough to be new
         self._filters: dict[int, OneEuro] = {}
         self._since_detection = 0
 
@@ -110,8 +108,8 @@ class Stream:
         # Without a clock there is nothing to go by but the order.
         time_ms = picture.frame * 40.0 if picture.time_ms is None else picture.time_ms
         for id in self._tracker.forget(time_ms):
-            self._followed.pop(id, None)
-            self._filters.pop(id, None)
+            for memory in (self._followed, self._sure, self._filters):
+                memory.pop(id, None)
         self._since_detection += 1
         seen = None
         if self._boxes is not None:
@@ -142,21 +140,29 @@ class Stream:
         if not known or not all(one.can_be_followed(image) for one in known):
             return None
         people = self._look(image, list(self._followed))
-        return None if any(map(self._doubtful, people)) else without_twins(people)
+        return (
+            None
+            if any(map(self._doubtful, people))
+            else self._predictor.distinct(people)
+        )
 
     def _detect(self, image: Image, picture: Picture, time_ms: float) -> "list[Person]":
         """Look at the whole frame, and at whoever was followed and is not found."""
         self._since_detection = 0
         strong, weak = self._candidates(image, picture, time_ms)
         people = self._predictor.ask(image, [*strong, *weak])
-        found = self._number(without_twins(people[: len(strong)]), time_ms, set())
+        sure = self._predictor.distinct(people[: len(strong)])
+        found = self._number(sure, time_ms, set())
         taken = {_number_of(person) for person in found}
+        self._sure |= dict.fromkeys(taken, time_ms)
         found += self._number(people[len(strong) :], time_ms, taken, fresh=False)
         taken = {_number_of(person) for person in found}
         missed = [
             id
             for id, followed in self._followed.items()
-            if id not in taken and followed.can_be_followed(image)
+            if id not in taken
+            and followed.can_be_followed(image)
+            and not is_given(self._predictor.detector)
         ]
         kept = [
             person
@@ -168,7 +174,7 @@ class Stream:
             self._followed[_number_of(person)].unseen += 1
         for id in taken:  # seen by the detector: a new start
             self._followed.pop(id, None)
-        return without_twins([*found, *kept])
+        return self._predictor.distinct([*found, *kept])
 
     def _look(self, image: Image, ids: Sequence[int]) -> "list[Person]":
         """Ask the network about followed people, where they should be."""
@@ -185,7 +191,9 @@ class Stream:
         found = predictor.locate(image, picture.source, picture.frame, WEAK * least)
         strong = [one for one in found if one.score is None or one.score >= least]
         expected = [
-            track.expected(time_ms).box for track in self._tracker.tracks.values()
+            track.expected(time_ms).box
+            for track in self._tracker.tracks.values()
+            if time_ms - self._sure[track.id] <= MEMORY_MS
         ]
         weak = [
             one
@@ -204,12 +212,12 @@ class Stream:
         fresh: bool = True,
     ) -> "list[Person]":
         """Return people with their numbers; unknown ones only where ``fresh``."""
-        sightings = [_sighting(person) for person in people]
+        sightings = [sighting(person) for person in people]
         ids = self._tracker.match(sightings, time_ms, taken)
         numbered = []
-        for person, sighting, id in zip(people, sightings, ids, strict=True):
+        for person, here, id in zip(people, sightings, ids, strict=True):
             if id is None and fresh:
-                id = self._tracker.add(sighting, time_ms)
+                id = self._tracker.add(here, time_ms)
             if id is not None:
                 numbered.append(replace(person, track_id=id))
         return numbered
@@ -219,7 +227,7 @@ class Stream:
         followed = {}
         for person in seen:
             id = _number_of(person)
-            self._tracker.see(id, _sighting(person), time_ms)
+            self._tracker.see(id, sighting(person), time_ms)
             known = self._followed.get(id)
             assert person.box is not None
             if known is None:
@@ -272,17 +280,8 @@ def _next_box(person: "Person", gap_ms: float) -> Box:
     return Box(*edges)
 
 
-def without_twins(people: "Sequence[Person]") -> "list[Person]":
-    """Return people without those who are somebody earlier in the list, seen again."""
-    kept: list[Person] = []
-    for person in people:
-        here = _sighting(person)
-        if all(pose_similarity(here, _sighting(k)) <= DUPLICATE for k in kept):
-            kept.append(person)
-    return kept
-
-
-def _sighting(person: "Person") -> Sighting:
+def sighting(person: "Person") -> Sighting:
+    """Return where a person is, for comparing."""
     assert person.box is not None
     return Sighting(person.box, person.keypoints[:, :2])
 

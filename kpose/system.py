@@ -461,7 +461,7 @@ class _Run:
         draw = partial(_tile, image, people, found, missed, false)
         if missed:
             least = min(float(ious[i].max(initial=0)) for i in missed)
-            why = f"best IoU {least:.2f}" if found else "nobody found"
+            why = f"IoU {least:.2f} of the box kept" if found else "nobody found"
             _keep(self.missed, 1 - least, f"{name}: {why}", draw)
         if false:
             best = max(false, key=lambda i: _certainty(found[i]))

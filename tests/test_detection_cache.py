@@ -91,7 +91,7 @@ def test_it_says_who_it_is_like_the_detector(tmp_path):
 
 def test_whole_and_boxes_need_no_cache(tmp_path):
     path = tmp_path / "boxes.json"
-    path.write_text('{"images": [], "annotations": []}')
+    path.write_text('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}')
 
     for name in ("whole", f"boxes:{path}"):
         detector = detection.open(name)

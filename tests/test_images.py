@@ -399,7 +399,7 @@ def test_a_jpeg_cut_after_its_thumbnail_is_refused(progressive):
     assert images.decode(data).shape == (90, 120, 3)
 
     for cut in (3, 50, 900):
-        with pytest.raises(InputError, match="cut short or damaged"):
+        with pytest.raises(InputError, match="cut short, damaged"):
             images.decode(data[:-cut])
 
 
@@ -690,7 +690,7 @@ def test_a_video_that_changed_is_opened_again(video, tmp_path):
 
     path.write_bytes(b"no video any more")
 
-    with pytest.raises(InputError, match="must be a video with a frame 3"):
+    with pytest.raises(InputError, match="must be a video, but no frame"):
         images.read(ImageRef(path, frame=3))
 
 
@@ -709,6 +709,6 @@ def test_read_refuses_a_frame_that_is_not_there(video, tmp_path):
     with pytest.raises(InputError, match="with a frame 5, but has none"):
         images.read(ImageRef(video, frame=5))
     (tmp_path / "a.mp4").write_bytes(b"no video")
-    for name in ("a.mp4", "missing.mp4"):
-        with pytest.raises(InputError, match="must be a video with a frame 0"):
+    for name, message in (("a.mp4", "must be a video"), ("b.mp4", "No such file")):
+        with pytest.raises(InputError, match=message):
             images.read(ImageRef(tmp_path / name, frame=0))

@@ -265,6 +265,31 @@ def test_tensorflow_is_imported_quietly(monkeypatch):
     assert result.stderr == ""
 
 
+def test_litert_loads_a_file_quietly(tmp_path):
+    """The file is made in another process: TensorFlow says much."""
+    made = python(
+        "import sys, tensorflow as tf\n"
+        "network = tf.function(lambda x: tf.nn.relu(tf.nn.conv2d(x, tf.ones([3, 3, 3,"
+        " 8]), 1, 'SAME')), input_signature=[tf.TensorSpec([1, 8, 8, 3])])\n"
+        "converter = tf.lite.TFLiteConverter.from_concrete_functions("
+        "[network.get_concrete_function()])\n"
+        f"open({str(tmp_path / 'a.tflite')!r}, 'wb').write(converter.convert())\n"
+    )
+    assert (tmp_path / "a.tflite").exists(), made.stderr
+    load = (
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        f"one = Interpreter({str(tmp_path / 'a.tflite')!r})\n"
+        "one.allocate_tensors()\n"
+        "print(one.get_input_details()[0]['shape'].tolist())\n"
+    )
+    quiet = "from kpose_cli.quiet import silence_libraries\nsilence_libraries()\n"
+
+    loud, result = python(load), python(quiet + load)
+
+    assert "XNNPACK" in loud.stderr  # else this tests nothing any more
+    assert (result.stdout, result.stderr) == ("[1, 8, 8, 3]\n", "")
+
+
 def test_a_damaged_tiff_is_refused_without_pillows_log():
     code = (
         "from kpose_cli.quiet import silence_libraries\n"

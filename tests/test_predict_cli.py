@@ -445,7 +445,8 @@ def test_ctrl_c_finishes_what_was_done(tmp_path, model):
 
     assert result.exit_code == 130
     assert result.stdout == (
-        "interrupted after 3 frames: decoded 3 of 3 frames; 3 persons, 1 track -> out\n"
+        "interrupted after 3 pictures: decoded 3 of 3 pictures; 3 persons, 1 track "
+        "-> out\n"
     )
     out = tmp_path / "out"
     assert [r["frame"] for r in rows(out / "keypoints.jsonl")] == [0, 1, 2]

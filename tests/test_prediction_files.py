@@ -117,7 +117,8 @@ def test_every_frame_has_a_row_and_is_counted(clip, tmp_path):
         "interrupted": False,
         "out": str(tmp_path / "out"),
     }
-    assert told == ["clip.mp4: unreadable: cannot be decoded"]  # once, not per frame
+    # Once, not per frame.
+    assert told == ["clip.mp4, frame 1: unreadable: cannot be decoded"]
     assert [
         (row["frame"], row["time_ms"], row["status"], row["track_id"])
         for row in rows(tmp_path / "out" / "keypoints.jsonl")

@@ -1,8 +1,10 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from kpose import detection
 from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.geometry import Box
@@ -178,6 +180,38 @@ def test_a_weak_detection_keeps_a_known_person_and_makes_no_new_one():
     assert numbers(known) == [[1]] * 6
     assert known[3][0].score == 0.3
     assert numbers(new) == [[None]] * 2
+
+
+def test_weak_detections_alone_keep_nobody_for_ever():
+    """One second after the last good one the person is gone; the network still sees."""
+    eyes = Eyes(score=lambda frame: 0.9 if frame == 0 else 0.3)
+
+    frames = watch(predictor(eyes), [draw((60, 60))] * 30)
+
+    # 25 frames of 40 ms are a second; one more is bridged without a detection.
+    assert numbers(frames) == [[1]] * 27 + [[None]] * 3
+
+
+def test_boxes_of_a_file_are_the_people_and_nobody_else(tmp_path):
+    """Also two that overlap; and a frame without a box has nobody."""
+    rows = [
+        {"source": "clip", "frame": 0, "box": [40, 30, 80, 90], "score": 0.9},
+        {"source": "clip", "frame": 0, "box": [41, 30, 81, 90], "score": 0.8},
+        {"source": "clip", "frame": 2, "box": [40, 30, 80, 90], "score": 0.1},
+    ]
+    path = tmp_path / "boxes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = predictor(detection.open(f"boxes:{path}"))
+
+    frames = watch(asked, [draw((60, 60))] * 4)
+
+    assert [[p.score for p in rows] for rows in frames] == [
+        [0.9, 0.8],
+        [None],
+        [0.1],
+        [None],
+    ]
+    assert [rows[0].status for rows in frames] == ["ok", "no_person", "ok", "no_person"]
 
 
 def test_one_person_seen_twice_is_one():

@@ -343,7 +343,9 @@ def test_mistakes_are_kept_worst_first_with_boxes_in_their_colours(model, tmp_pa
     assert len(scores.missed) == len(scores.false) == system.SHOWN
     captions = [mistake.caption for mistake in scores.missed]
     assert captions[0] == "p14.png: nobody found"
-    assert captions[1] == f"p13.png: best IoU {(43.2 - 33) / (43.2 + 33):.2f}"
+    assert captions[1] == (
+        f"p13.png: IoU {(43.2 - 33) / (43.2 + 33):.2f} of the box kept"
+    )
     # The moved box is no right one either, and the surest.
     assert scores.false[0].caption.endswith(
         f": score 0.90, IoU {(43.2 - 20) / (43.2 + 20):.2f}"

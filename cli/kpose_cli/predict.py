@@ -181,7 +181,7 @@ def predict(
             )
     summary["model"] = model
     if summary["decoded"] or summary["interrupted"]:
-        streams = any(map(sources.is_stream, found))
+        streams = all(map(sources.is_stream, found))
         if out != "-" and any(folder.glob("*.mp4")):
             click.echo(NO_H264, err=True)
         text = _text(summary, "frame" if streams else "picture")
@@ -249,6 +249,8 @@ def _text(summary: dict[str, Any], unit: str) -> str:
     text = f"{', '.join(parts)}; {', '.join(people)}"
     if summary["without_people"]:
         text += f"; {_count(summary['without_people'], unit)} without people"
+    if summary["failed"]:
+        text += f"; {_count(len(summary['failed']), 'source')} failed"
     if summary["interrupted"]:
         text = f"interrupted after {_count(pictures, unit)}: {text}"
     return f"{text} -> {summary['out']}" if summary.get("out") else text

@@ -1,4 +1,4 @@
-"""Keeps the chatter of TensorFlow and OpenCV off a command's stderr.
+"""Keeps the chatter of TensorFlow, LiteRT and OpenCV off a command's stderr.
 
 A command's stderr is for its own messages: an error is one line there. TensorFlow 2.21
 writes six lines while it is imported (oneDNN, missing CUDA drivers), from C++ code that
@@ -7,13 +7,14 @@ damaged file, which kpose reports itself.
 """
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -31,11 +32,25 @@ def silence_libraries() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        sys.meta_path.insert(0, _TensorFlowFinder())
+        sys.meta_path.insert(0, _Finder("tensorflow", _import_quietly))
+    if "ai_edge_litert.interpreter" not in sys.modules:
+        sys.meta_path.insert(0, _Finder("ai_edge_litert.interpreter", _load_quietly))
 
 
-class _TensorFlowFinder:
-    """Finds TensorFlow once, with a loader that holds stderr back."""
+Load = Callable[[ModuleType], None]
+
+
+class _Finder:
+    """Finds one module once, with a loader of our own around its loader.
+
+    Args:
+        name: Of the module.
+        around: Called with the module's loader and the module.
+    """
+
+    def __init__(self, name: str, around: Callable[[Load, ModuleType], None]) -> None:
+        self._name = name
+        self._around = around
 
     def find_spec(
         self,
@@ -43,34 +58,51 @@ class _TensorFlowFinder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        if name != "tensorflow":
+        if name != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
-            run = spec.loader.exec_module
-
-            def run_quietly(module: ModuleType) -> None:
-                with _stderr_held():
-                    run(module)
-
+            run = functools.partial(self._around, spec.loader.exec_module)
             # An instance attribute, so that only this one import is changed.
-            spec.loader.exec_module = run_quietly  # type: ignore[method-assign]
+            spec.loader.exec_module = run  # type: ignore[method-assign]
         return spec
 
 
+def _import_quietly(load: Load, module: ModuleType) -> None:
+    with _stderr_held():
+        load(module)
+
+
+def _load_quietly(load: Load, module: ModuleType) -> None:
+    """Import LiteRT; its interpreters do not say which delegate they made."""
+    load(module)
+    allocate = module.Interpreter.allocate_tensors
+
+    def allocate_quietly(interpreter: object) -> None:
+        with _stderr_held(show=False):  # an error has it all in its message
+            allocate(interpreter)
+
+    module.Interpreter.allocate_tensors = allocate_quietly
+
+
 @contextlib.contextmanager
-def _stderr_held() -> Iterator[None]:
-    """Keep what C++ code writes to stderr; show it only if the block fails."""
+def _stderr_held(show: bool = True) -> Iterator[None]:
+    """Keep what C++ code writes to stderr.
+
+    Args:
+        show: Whether to show it if the block fails.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
+        except Exception:  # not Ctrl-C
+            if show:
+                held.seek(0)
+                os.write(terminal, held.read())
             raise
         finally:
             sys.stderr.flush()

@@ -135,11 +135,18 @@ def cached(detector: Detector, folder: Path | None = None) -> Detector:
     Raises:
         InputError: If the file there cannot be used (damaged, not writable).
     """
-    from kpose.detection import boxes, cache, whole
+    from kpose.detection import cache
 
-    if isinstance(detector, boxes.BoxFile | whole.Whole):
+    if is_given(detector):
         return detector
     return cache.Cached(detector, folder or cache.default_folder())
+
+
+def is_given(detector: Detector) -> bool:
+    """Return whether it repeats boxes that somebody chose, instead of finding them."""
+    from kpose.detection import boxes, whole
+
+    return isinstance(detector, boxes.BoxFile | whole.Whole)
 
 
 def confident(found: Sequence[Detection], score: float) -> list[Detection]:
