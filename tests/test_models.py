@@ -56,7 +56,7 @@ def test_linna2016_starts_as_caffe_does():
     for name in ("conv1", "conv3", "fc6"):
         kernel, bias = network.get_layer(name).get_weights()
         limit = np.sqrt(3 / np.prod(kernel.shape[:-1]))  # Caffe's Xavier: fan in only
-        assert np.abs(kernel).max() <= limit
+        assert np.abs(kernel).max() <= limit * (1 + 1e-6)  # a float32 beside a float64
         assert np.abs(kernel).max() > 0.98 * limit  # Glorot's would be narrower
         assert not bias.any()
 
