@@ -261,16 +261,8 @@ def _prepare(
     require_usable(sum(len(row["ids"]) for row in rows), tallies)
     index = _index(rows)
     summary = _summary(index, rows, shards, tallies, settings, request)
-    names = [
-        "ids",
-        "source",
-        "group",
-        "split",
-        "annotated",
-        "shard",
-        "offset",
-        "length",
-    ]
+    names = ["ids", "source", "group", "split", "annotated"]
+    names += ["shard", "offset", "length"]
     names += ["box", "iou"] if settings.asked else []
     with atomic_file(out / "index.npz") as beside:
         np.savez(beside, allow_pickle=False, **{name: index[name] for name in names})
@@ -387,7 +379,7 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
     for record, crop in zip(records, placed, strict=True):
         # Persons of one picture follow each other: decode and search it once.
         if last != record.image:
-            last, image = record.image, _read(record.image)
+            last, image = record.image, images.try_read(record.image)
             if settings.asked and not isinstance(image, InputError):
                 found = settings.asked.find(record, image)
         if isinstance(image, InputError):
@@ -446,13 +438,6 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
 def _encode(image: images.Image, square: SquareCrop, settings: _Settings) -> bytes:
     crop = images.crop_with_surroundings(image, square, settings.size)
     return images.encode(crop, settings.codec, settings.quality or 0)
-
-
-def _read(ref: ImageRef) -> images.Image | InputError:
-    try:
-        return images.read(ref)
-    except InputError as error:
-        return error
 
 
 def _sidecar(shard: Path) -> Path:

@@ -151,6 +151,14 @@ def read(ref: ImageRef, max_pixels: int = MAX_PIXELS) -> Image:
     return np.ascontiguousarray(image[:, ::-1]) if ref.mirrored else image
 
 
+def try_read(ref: ImageRef) -> Image | InputError:
+    """Return what ``read`` returns, or the error that it raises."""
+    try:
+        return read(ref)
+    except InputError as error:
+        return error
+
+
 class _Cursor(threading.local):
     """Where this thread is in the video that it read last.
 
@@ -178,16 +186,20 @@ def _read_frame(path: Path, index: int, max_pixels: int) -> Image:
     last = _cursor.last
     if file != _cursor.file or last is None or index < last.number:
         _cursor.frames = video.frames(path, max_pixels)
-        _cursor.file, last = file, None
+        _cursor.file = file
+        last = _cursor.last = next(_cursor.frames)
     assert _cursor.frames is not None
-    while last is None or last.number < index:
-        last = next(_cursor.frames, None)
-        if last is None:
-            break
-    _cursor.last = last
-    if last is None or last.image is None:
-        problem = "has none" if last is None else last.problem
-        raise InputError(f"{path} must be a video with a frame {index}, but {problem}")
+    while last.number < index:
+        following = next(_cursor.frames, None)
+        if following is None:
+            raise InputError(
+                f"{path} must be a video with a frame {index}, but has none"
+            )
+        last = _cursor.last = following
+    if last.image is None:
+        raise InputError(
+            f"{path} must be a video with a whole frame {index}, but {last.problem}"
+        )
     return last.image
 
 

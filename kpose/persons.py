@@ -105,7 +105,7 @@ def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
         for record in screened:
             # Persons of one picture follow each other: decode it once.
             if last is None or last[0] != record.image:
-                last = record.image, _picture(record.image)
+                last = record.image, images.try_read(record.image)
             picture = last[1]
             if isinstance(picture, InputError):
                 tallies[record.source].skip("unreadable_image", record.id)
@@ -139,13 +139,6 @@ def choose_splits(split: str | None, there: Iterable[str]) -> tuple[str, ...]:
     if split is None:
         split = "test" if "test" in there else "all"
     return SPLITS if split == "all" else (split,)
-
-
-def _picture(ref: ImageRef) -> Image | InputError:
-    try:
-        return images.read(ref)
-    except InputError as error:
-        return error
 
 
 def leak(card: dict[str, Any], splits: Iterable[tuple[str, str]]) -> str | None:

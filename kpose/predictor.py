@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose import images, runtime, sources
-from kpose.detection import Detection, Detector, confident, croppable, is_given
+from kpose.detection import Detection, Detector, confident, croppable
 from kpose.detection.nms import nms
 from kpose.detection.whole import Whole
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop
 from kpose.images import Image
 from kpose.joints import COCO_17, Skeleton
-from kpose.runtime import Runtime
+from kpose.runtime import Prediction, Runtime
 from kpose.sources import Picture
 from kpose.stream import Stream, sighting
 from kpose.tracking import pose_similarity
@@ -200,7 +200,7 @@ class Predictor:
             for one in confident(self.detector.detect(image, picture, frame), least)
             if croppable(one.box) and _covers(one.box, image)
         ]
-        if is_given(self.detector) or any(one.score is None for one in found):
+        if self.detector.given or any(one.score is None for one in found):
             return found
         # Detectors with suppression inside still leave two boxes for one person.
         boxes = np.array([one.box for one in found], np.float64).reshape(-1, 4)
@@ -217,10 +217,7 @@ class Predictor:
         if not found:
             return []
         squares = [SquareCrop.around(one.box) for one in found]
-        size = self.model.size
-        crops = np.stack([images.crop(image, square, size) for square in squares])
-        predict = runtime.predict_flip if self.flip_test else Runtime.predict
-        answer = predict(self.model, crops)
+        answer = self.answer(self.crops(image, squares))
         people = []
         for index, (one, square) in enumerate(zip(found, squares, strict=True)):
             keypoints = np.full((len(self.skeleton), 3), np.nan)
@@ -230,6 +227,26 @@ class Predictor:
             people.append(Person(keypoints, self.skeleton, one.box, one.score))
         return people
 
+    def crops(self, image: Image, squares: Sequence[SquareCrop]) -> Image:
+        """Return ``(squares, size, size, 3)`` RGB uint8, what the network sees.
+
+        Args:
+            image: ``(height, width, 3)`` RGB uint8.
+            squares: Where to look, in image pixels; may be none.
+        """
+        size = self.model.size
+        crops = [images.crop(image, square, size) for square in squares]
+        return np.array(crops, np.uint8).reshape(-1, size, size, 3)
+
+    def answer(self, crops: Image) -> Prediction:
+        """Return what the network says about crops, with the flip test where asked.
+
+        Args:
+            crops: ``(N, size, size, 3)`` RGB uint8; N may be 0.
+        """
+        predict = runtime.predict_flip if self.flip_test else Runtime.predict
+        return predict(self.model, crops)
+
     def distinct(self, people: Sequence[Person]) -> list[Person]:
         """Return people without those who are somebody earlier in the list, seen twice.
 
@@ -238,7 +255,7 @@ class Predictor:
         kept: list[Person] = []
         for person in people:
             here = sighting(person)
-            if is_given(self.detector) or all(
+            if self.detector.given or all(
                 pose_similarity(here, sighting(other)) <= DUPLICATE for other in kept
             ):
                 kept.append(person)

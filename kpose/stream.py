@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpose.detection import Detection, croppable, is_given
+from kpose.detection import Detection, croppable
 from kpose.geometry import Box, person_box
 from kpose.images import Image
 from kpose.smoothing import OneEuro
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 WEAK = 0.5
 """A detection with at least this share of the score that a new person needs keeps a
-known one, for ``MEMORY_MS`` after the last one with the whole score."""
+known one, until such detections alone have kept the person for ``MEMORY_MS``."""
 
 NEAR = 0.3
 """Least intersection over union of a weak detection and the person it keeps."""
 
 COVERED = 0.5
-"""A followed person whose box overlaps a detection by this much is looked for there."""
+"""A weak detection that overlaps a good one by this much says nothing more."""
 
 FALLEN = 0.7
 """A followed person is doubtful where the confidence is below this share of what it was
@@ -94,7 +94,7 @@ class Stream:
         self._boxes = boxes
         self._tracker = Tracker()
         self._followed: dict[int, _Followed] = {}  # who was in the last frame
-        self._sure: dict[int, float] = {}  # when last detected well enough to be new
+        self._weak_since: dict[int, float] = {}  # whom weak detections alone keep
         self._filters: dict[int, OneEuro] = {}
         self._since_detection = 0
 
@@ -108,7 +108,7 @@ class Stream:
         # Without a clock there is nothing to go by but the order.
         time_ms = picture.frame * 40.0 if picture.time_ms is None else picture.time_ms
         for id in self._tracker.forget(time_ms):
-            for memory in (self._followed, self._sure, self._filters):
+            for memory in (self._followed, self._weak_since, self._filters):
                 memory.pop(id, None)
         self._since_detection += 1
         seen = None
@@ -151,25 +151,27 @@ class Stream:
         self._since_detection = 0
         strong, weak = self._candidates(image, picture, time_ms)
         people = self._predictor.ask(image, [*strong, *weak])
-        sure = self._predictor.distinct(people[: len(strong)])
-        found = self._number(sure, time_ms, set())
+        found = self._number(
+            self._predictor.distinct(people[: len(strong)]), time_ms, set()
+        )
         taken = {_number_of(person) for person in found}
-        self._sure |= dict.fromkeys(taken, time_ms)
-        found += self._number(people[len(strong) :], time_ms, taken, fresh=False)
+        for id in taken:
+            self._weak_since.pop(id, None)
+        known = self._number(people[len(strong) :], time_ms, taken, fresh=False)
+        for person in known:
+            self._weak_since.setdefault(_number_of(person), time_ms)
+        found += known
         taken = {_number_of(person) for person in found}
         missed = [
             id
             for id, followed in self._followed.items()
             if id not in taken
+            and followed.unseen + 1 < UNSEEN
             and followed.can_be_followed(image)
-            and not is_given(self._predictor.detector)
+            and not self._predictor.detector.given
         ]
-        kept = [
-            person
-            for person in self._look(image, missed)
-            if not self._doubtful(person)
-            and self._followed[_number_of(person)].unseen + 1 < UNSEEN
-        ]
+        looked_for = self._look(image, missed)
+        kept = [person for person in looked_for if not self._doubtful(person)]
         for person in kept:
             self._followed[_number_of(person)].unseen += 1
         for id in taken:  # seen by the detector: a new start
@@ -193,7 +195,7 @@ class Stream:
         expected = [
             track.expected(time_ms).box
             for track in self._tracker.tracks.values()
-            if time_ms - self._sure[track.id] <= MEMORY_MS
+            if time_ms - self._weak_since.get(track.id, time_ms) <= MEMORY_MS
         ]
         weak = [
             one

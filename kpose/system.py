@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpose import drawing, images, runtime, sources
+from kpose import drawing, images
 from kpose.detection import Detection, Detector, confident
 from kpose.errors import InputError
 from kpose.evaluation import Scores, score, table
@@ -311,7 +312,7 @@ class _Answers:
 
     def __init__(self, detector: Detector) -> None:
         self.name, self.identity = detector.name, detector.identity
-        self.threshold = detector.threshold
+        self.threshold, self.given = detector.threshold, detector.given
         self.last: list[Detection] = []
         self._detector = detector
 
@@ -352,9 +353,9 @@ class _Run:
         )
         marks.append(perf_counter())
         squares = [SquareCrop.around(one.box) for one in found]
-        crops = self._crops(image, squares)
+        crops = self.predictor.crops(image, squares)
         marks.append(perf_counter())
-        answers = self._ask(crops)
+        answers = self.predictor.answer(crops).keypoints
         marks.append(perf_counter())
         keypoints = [
             square.crop_to_image(answer)
@@ -375,7 +376,8 @@ class _Run:
             np.float64,
         ).reshape(len(people), len(found))
         pairs = match(ious)
-        given = self._ask(self._crops(image, [one.placed.square for one in people]))
+        truths = [one.placed.square for one in people]
+        given = self.predictor.answer(self.predictor.crops(image, truths)).keypoints
         seen = confident(self.answers.last, self.predictor.min_score)
         for index, person in enumerate(people):
             self.people.append(person)
@@ -433,17 +435,6 @@ class _Run:
             missed=tuple(self.missed),
             false=tuple(self.false),
         )
-
-    def _crops(self, image: Image, squares: Sequence[SquareCrop]) -> Image:
-        size = self.predictor.model.size
-        crops = [images.crop(image, square, size) for square in squares]
-        return np.array(crops, np.uint8).reshape(-1, size, size, 3)
-
-    def _ask(self, crops: Image) -> NDArray[np.float32]:
-        if not len(crops):
-            return np.zeros((0, len(self.predictor.skeleton), 2), np.float32)
-        ask = runtime.predict_flip if self.predictor.flip_test else Runtime.predict
-        return ask(self.predictor.model, crops).keypoints
 
     def _show(
         self,
@@ -531,43 +522,15 @@ def _decoded(
 ) -> Iterator[tuple[ImageRef, Image | None, float]]:
     """Yield each picture, None where it cannot be decoded, and the seconds it took.
 
-    A video is read once from its start, whatever the order of its frames.
+    The frames of a video come in their order, so that it is read once.
     """
-    videos: dict[tuple[Any, bool], dict[int, ImageRef]] = {}
+    place: dict[Path, int] = {}
     for ref in refs:
-        if ref.frame is not None:
-            videos.setdefault((ref.path, ref.mirrored), {})[ref.frame] = ref
-            continue
+        place.setdefault(ref.path, len(place))
+    for ref in sorted(refs, key=lambda ref: (place[ref.path], ref.frame or 0)):
         start = perf_counter()
         try:
             image = images.read(ref)
         except InputError:
             image = None
         yield ref, image, perf_counter() - start
-    for wanted in videos.values():
-        yield from _frames(wanted)
-
-
-def _frames(
-    wanted: dict[int, ImageRef],
-) -> Iterator[tuple[ImageRef, Image | None, float]]:
-    """Yield the frames of one video."""
-    last = max(wanted)
-    ref = wanted[last]
-    left = dict(wanted)
-    frames = sources.pictures(ref.path)
-    try:
-        while left:
-            start = perf_counter()
-            frame = next(frames, None)
-            if frame is None or frame.frame > last:
-                break
-            if frame.frame in left:
-                image = frame.image
-                if image is not None and ref.mirrored:
-                    image = np.ascontiguousarray(image[:, ::-1])
-                yield left.pop(frame.frame), image, perf_counter() - start
-    except InputError:
-        pass  # No video: none of its frames is there.
-    for missing in left.values():
-        yield missing, None, 0.0

@@ -20,6 +20,7 @@ class Counting:
 
     name = "counting:file"
     threshold = 0.25
+    given = False
 
     def __init__(self, identity="one"):
         self.identity = identity

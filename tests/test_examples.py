@@ -285,7 +285,7 @@ def test_the_sets_own_box_is_taken_and_far_joints_are_left_out(tmp_path):
 class FakeDetector:
     """Knows the boxes of each picture by its file name; counts what it is asked."""
 
-    name, identity, threshold = "fake", "fake 1", 0.5
+    name, identity, threshold, given = "fake", "fake 1", 0.5, False
 
     def __init__(self):
         self.boxes: dict[str, list[Detection]] = {}

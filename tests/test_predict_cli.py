@@ -43,6 +43,7 @@ class Nobody:
 
     name = identity = "fake:detector"
     threshold = 0.5
+    given = False
 
     def detect(self, image, picture="", frame=0):
         if "two" not in picture:

@@ -231,7 +231,7 @@ class TestPredict:
 class Boxes:
     """A detector that answers what it was made with."""
 
-    name, identity, threshold = "boxes", "boxes", 0.5
+    name, identity, threshold, given = "boxes", "boxes", 0.5, False
 
     def __init__(self, *found):
         self.found = list(found)

@@ -47,7 +47,8 @@ def find_body(crops):
         rows = np.flatnonzero(lit[:, run].any(axis=1))
         x = (run[0] + run[-1] + 1) / 2 / SIZE
         top, bottom = rows[0] / SIZE, (rows[-1] + 1) / SIZE
-        keypoints.append([[x, top], [x, (top + bottom) / 2], [x, bottom]])
+        left, right = run[0] / SIZE, (run[-1] + 1) / SIZE
+        keypoints.append([[left, top], [x, (top + bottom) / 2], [right, bottom]])
         confidence.append([crop[lit].mean() / 255] * 3)
     return {
         "keypoints": np.array(keypoints, np.float32),
@@ -58,7 +59,7 @@ def find_body(crops):
 class Eyes:
     """A detector that finds bright columns, and counts how often it looks."""
 
-    name, identity, threshold = "eyes", "eyes", 0.5
+    name, identity, threshold, given = "eyes", "eyes", 0.5, False
 
     def __init__(self, score=lambda frame: 0.9):
         self.score, self.frames = score, []
@@ -183,13 +184,24 @@ def test_a_weak_detection_keeps_a_known_person_and_makes_no_new_one():
 
 
 def test_weak_detections_alone_keep_nobody_for_ever():
-    """One second after the last good one the person is gone; the network still sees."""
+    """After a second of them the person is gone; the network still sees."""
     eyes = Eyes(score=lambda frame: 0.9 if frame == 0 else 0.3)
 
     frames = watch(predictor(eyes), [draw((60, 60))] * 30)
 
-    # 25 frames of 40 ms are a second; one more is bridged without a detection.
-    assert numbers(frames) == [[1]] * 27 + [[None]] * 3
+    # From frame 1 on; 25 more of 40 ms are a second, and one is bridged.
+    assert numbers(frames) == [[1]] * 28 + [[None]] * 2
+
+
+def test_a_weak_detection_keeps_a_person_who_was_followed_for_longer_than_that():
+    """30 frames of 40 ms between two looks are more than a second."""
+    eyes = Eyes(score=lambda frame: 0.9 if frame == 0 else 0.3)
+
+    frames = watch(predictor(eyes, follow=30), [draw((60, 60))] * 31)
+
+    assert eyes.frames == [0, 30]
+    # Kept by the detection: bridged, the score would be the old one.
+    assert frames[30][0].track_id == 1 and frames[30][0].score == 0.3
 
 
 def test_boxes_of_a_file_are_the_people_and_nobody_else(tmp_path):

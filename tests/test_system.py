@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kpose import report, sources, system, system_report
+from kpose import report, system, system_report, video
 from kpose.detection import Detection
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop, person_box
@@ -54,7 +54,7 @@ def make_model():
 class Scripted:
     """Answers with the (box, score) given for a picture, by the name of its file."""
 
-    name, identity, threshold = "scripted:x", "scripted", 0.4
+    name, identity, threshold, given = "scripted:x", "scripted", 0.4, False
 
     def __init__(self, **found):
         self.found = found
@@ -292,9 +292,9 @@ def test_frames_of_a_video_are_read_in_one_go(model, tmp_path, monkeypatch):
             return super().detect(image, picture, frame)
 
     opened = []
-    read = sources.pictures
+    read = video.frames
     monkeypatch.setattr(
-        sources, "pictures", lambda path: opened.append(path) or read(path)
+        video, "frames", lambda path, most: opened.append(path) or read(path, most)
     )
     records = [person(ImageRef(path, frame)) for frame in (4, 1, 2, 6, 99)]
 
@@ -304,6 +304,19 @@ def test_frames_of_a_video_are_read_in_one_go(model, tmp_path, monkeypatch):
     assert scores.pictures == 3 and scores.skipped == {"unreadable_image": 2}
     assert opened == [path]
     assert pck(scores, "detector_boxes") == 100
+
+
+@pytest.mark.parametrize(("given", "detections"), [(False, 1), (True, 2)])
+def test_boxes_that_somebody_chose_are_not_suppressed(
+    model, tmp_path, given, detections
+):
+    """As in prediction: two that overlap are two people."""
+    scripted = Scripted(a=[(BOX, 0.9), (BOX, 0.8)])
+    scripted.given = given
+
+    scores = evaluate(model, scripted, [person(picture(tmp_path, "a"))])
+
+    assert (scores.detections, scores.false_positives) == (detections, detections - 1)
 
 
 def test_a_video_that_is_none_is_skipped(model, tmp_path):

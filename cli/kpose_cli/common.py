@@ -5,7 +5,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,6 +84,13 @@ def progress(total: int | None, label: str) -> Iterator[Advance]:
             bar.update(task, advance=steps, note=note)
 
         yield advance
+
+
+def counted(batches: Iterable[Any], advance: Callable[[int], None]) -> Iterator[Any]:
+    """Yield pairs of crops and joints ``(persons, joints, 3)``, counting persons."""
+    for crops, joints in batches:
+        yield crops, joints
+        advance(len(joints))
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
 """``kpose eval``: what a model scores on labelled persons."""
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpose_cli.common import echo_summary, json_option, progress
+from kpose_cli.common import counted, echo_summary, json_option, progress
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -138,7 +137,7 @@ def _score_joints(
     with progress(persons.count, "evaluating") as advance:
         scores = evaluation.evaluate(
             opened,
-            _counted(persons.batches(opened.size), advance),
+            counted(persons.batches(opened.size), advance),
             flip_test=flip_test,
             mean_pose=card.get("mean_pose"),
         )
@@ -272,12 +271,6 @@ def _require_joints(model: str, card: dict[str, Any], skeleton: "Skeleton") -> N
             f"the data must have the joints of {model} ({', '.join(joints)}). "
             f"Received: {', '.join(skeleton.names)}"
         )
-
-
-def _counted(batches: Iterable[Any], advance: Callable[[int], None]) -> Iterator[Any]:
-    for crops, joints in batches:
-        yield crops, joints
-        advance(len(joints))
 
 
 def _evaluated(splits: "Counter[tuple[str, str]]") -> dict[str, int]:

@@ -30,7 +30,7 @@ from kpose.predictor import Predictor
 from kpose.records import ImageRef, PersonRecord
 from kpose.runtime import Runtime
 from kpose.shards import PreparedData
-from kpose_cli.common import progress
+from kpose_cli.common import counted, progress
 from kpose_datasets import synthetic
 
 if TYPE_CHECKING:
@@ -320,16 +320,10 @@ def evaluate(out: Path, name: str, models: dict[str, Runtime]) -> "dict[str, Sco
         with progress(people.count, f"evaluating {run} on {name}") as advance:
             scores[run] = evaluation.evaluate(
                 model,
-                _counted(people.batches(model.size), advance),
+                counted(people.batches(model.size), advance),
                 mean_pose=baseline,
             )
     return scores
-
-
-def _counted(batches: Iterator[Any], advance: Callable[[int], None]) -> Iterator[Any]:
-    for crops, joints in batches:
-        yield crops, joints
-        advance(len(joints))
 
 
 def _export(out: Path) -> dict[str, Any]:

@@ -41,11 +41,14 @@ class Detector(Protocol):
         name: As the user gave it, for example ``"tflite:detect.tflite"``.
         identity: What decides its answers, file content included.
         threshold: The score from which a detection of this contract is usable.
+        given: Whether it repeats boxes that somebody chose: each of them is a person
+            then, and nobody else is.
     """
 
     name: str
     identity: str
     threshold: float
+    given: bool
 
     def detect(
         self, image: Image, picture: str = "", frame: int = 0
@@ -137,16 +140,9 @@ def cached(detector: Detector, folder: Path | None = None) -> Detector:
     """
     from kpose.detection import cache
 
-    if is_given(detector):
+    if detector.given:
         return detector
     return cache.Cached(detector, folder or cache.default_folder())
-
-
-def is_given(detector: Detector) -> bool:
-    """Return whether it repeats boxes that somebody chose, instead of finding them."""
-    from kpose.detection import boxes, whole
-
-    return isinstance(detector, boxes.BoxFile | whole.Whole)
 
 
 def confident(found: Sequence[Detection], score: float) -> list[Detection]:

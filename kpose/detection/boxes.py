@@ -48,6 +48,7 @@ class BoxFile:
     """
 
     threshold = 0.0
+    given = True
 
     def __init__(self, name: str, path: Path) -> None:
         """Read the file."""

@@ -55,7 +55,7 @@ class Cached:
         """Open or make the file."""
         self.name = detector.name
         self.identity = detector.identity
-        self.threshold = detector.threshold
+        self.threshold, self.given = detector.threshold, detector.given
         self._detector = detector
         self._path = folder / FILE
         with self._clear_errors():

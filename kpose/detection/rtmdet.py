@@ -54,6 +54,7 @@ class RTMDet:
     """
 
     threshold = 0.25
+    given = False
 
     def __init__(self, name: str, path: Path, threads: int | None) -> None:
         """Load the file and look which form it has."""

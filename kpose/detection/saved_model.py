@@ -43,6 +43,7 @@ class SavedModel:
     """
 
     threshold = 0.5
+    given = False
 
     def __init__(self, name: str, path: Path) -> None:
         """Load the folder and try it on a black picture."""

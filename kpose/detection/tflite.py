@@ -51,6 +51,7 @@ class TFLite:
     """
 
     threshold = 0.5
+    given = False
 
     def __init__(self, name: str, path: Path, threads: int | None) -> None:
         """Load the file and look which output is what."""

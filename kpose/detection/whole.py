@@ -14,6 +14,7 @@ class Whole:
     name = "whole"
     identity = "whole 1"
     threshold = 0.0
+    given = True
 
     def detect(
         self, image: Image, picture: str = "", frame: int = 0

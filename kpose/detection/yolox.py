@@ -46,6 +46,7 @@ class YOLOX:
     """
 
     threshold = 0.3
+    given = False
 
     def __init__(self, name: str, path: Path, threads: int | None) -> None:
         """Load the file and check its output."""
