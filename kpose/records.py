@@ -45,6 +45,13 @@ class PersonRecord:
         head_rule: How the head joint came about: ``"mid"`` (of neck
             and head top), ``"point"`` (labelled as such) or ``"face"``.
         box: The set's own person box, or None.
+        head_size: Length that PCKh compares with, image pixels, as the set defines it
+            (MPII: 0.6 x the diagonal of the head box); 0 where it is not known.
+        area: Of the person's segment, square image pixels, for OKS; 0 where it is not
+            known.
+        recording: Which video or take the picture is a frame of; "" for a photograph.
+        subject: Who the person is; "" where it is not known.
+        clothing: What the person wears; "" where it is not known.
 
     Raises:
         InputError: If an array has the wrong shape, or the split is unknown. Wrong
@@ -60,6 +67,11 @@ class PersonRecord:
     split: str
     head_rule: str = "mid"
     box: Box | None = None
+    head_size: float = 0.0
+    area: float = 0.0
+    recording: str = ""
+    subject: str = ""
+    clothing: str = ""
 
     def __post_init__(self) -> None:
         """Refuse arrays of the wrong shape."""
@@ -98,3 +110,24 @@ class PersonRecord:
             if box is not None and (box.area <= 0 or max(box.width, box.height) < 2):
                 return "box_without_area"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A label of a good set that is no person: it is skipped and counted.
+
+    Readers yield it in the place of the person. A file that cannot be read at all is an
+    ``InputError`` instead.
+
+    Args:
+        id: As that of a ``PersonRecord``.
+        source: Name of the data set.
+        reason: A few words in snake case, the same for every label of that kind, e.g.
+            ``"wrong_number_of_keypoints"``.
+        detail: One line: which file and record, what was expected, what came.
+    """
+
+    id: str
+    source: str
+    reason: str
+    detail: str
