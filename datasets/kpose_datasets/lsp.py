@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kpose.errors import InputError
 from kpose.joints import BODY_13
 from kpose.records import ImageRef, PersonRecord
+from kpose_datasets.joint_map import JointMap
 
 SKELETON = BODY_13
 
@@ -34,7 +35,7 @@ ROWS = {
 }
 """Which of the file's 14 points a joint is, or lies midway between."""
 
-POINTS = [ROWS[name] for name in SKELETON.names]
+JOINT_MAP = JointMap(ROWS)
 
 TRAIN_IMAGES = 1000
 """Images 1 to 1000 are the official training set, the others the test set."""
@@ -51,48 +52,36 @@ def read(root: Path) -> Iterator[PersonRecord]:
     """
     labels = np.moveaxis(load_joints(root, "(3, 14, persons)", (3, 14, None)), -1, 0)
     # Pixels as they are: nothing says that they count from 1 (datasets/cards/lsp.md).
-    joints = to_skeleton(
-        labels[:, :2].swapaxes(1, 2), np.ones((len(labels), 14), np.bool_)
-    )
+    points = labels[:, :2].swapaxes(1, 2)
+    joints = JOINT_MAP.joints(points, np.ones((len(labels), 14), np.bool_))
+    heads = head_sizes(points)
     # The flag is 1 where a joint is *occluded*; the README's "visibility" misleads.
-    shown = labels[:, 2] != 1
-    visible = np.stack([shown[:, rows].all(axis=1) for rows in POINTS], axis=1)
+    visible = JOINT_MAP.visible((labels[:, 2] != 1).astype(np.int8))
     for index in range(len(labels)):
         name = f"im{index + 1:04}"
         yield PersonRecord(
             id=name,
             image=ImageRef(root / "images" / f"{name}.jpg"),
             joints=joints[index],
-            visible=visible[index].astype(np.int8),
+            visible=visible[index],
             source="lsp",
             group=name,
             split="train" if index < TRAIN_IMAGES else "test",
             head_rule="mid",
+            head_size=float(heads[index]),
         )
 
 
-def to_skeleton(
-    points: NDArray[np.floating], annotated: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return the 13 joints of persons from the 14 points of LSP and LSPET.
+def head_sizes(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return ``(persons,)`` distances from neck to head top, image pixels.
 
-    The head is the midpoint of neck and head top, unannotated where either is missing
-    (paper section 3.5).
+    It is what PCKh compares with on LSP and LSPET, which have no head boxes.
 
     Args:
         points: ``(persons, 14, 2)``: x and y in image pixels.
-        annotated: ``(persons, 14)``.
-
-    Returns:
-        ``(persons, 13, 3)`` float32: x and y in image pixels, 1 where annotated, else
-        0, 0, 0.
     """
-    joints = np.zeros((len(points), len(SKELETON), 3), np.float32)
-    for joint, rows in enumerate(POINTS):
-        there = annotated[:, rows].all(axis=1)
-        joints[there, joint, :2] = points[there][:, rows].mean(axis=1)
-        joints[there, joint, 2] = 1
-    return joints
+    neck, top = points[:, NECK], points[:, HEAD_TOP]
+    return np.asarray(np.linalg.norm(top - neck, axis=1), np.float64)
 
 
 def load_joints(

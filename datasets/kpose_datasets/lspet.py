@@ -10,7 +10,7 @@ import numpy as np
 
 from kpose.joints import BODY_13
 from kpose.records import ImageRef, PersonRecord
-from kpose_datasets.lsp import load_joints, to_skeleton
+from kpose_datasets.lsp import HEAD_TOP, JOINT_MAP, NECK, head_sizes, load_joints
 
 SKELETON = BODY_13
 
@@ -29,7 +29,10 @@ def read(root: Path) -> Iterator[PersonRecord]:
     labels = np.moveaxis(load_joints(root, "(14, 3, persons)", (14, 3, None)), -1, 0)
     # The flag is 1 where a joint is *annotated*, the opposite of LSP's meaning; the
     # coordinates of the others are garbage. Nothing tells occluded ones apart.
-    joints = to_skeleton(labels[..., :2], labels[..., 2] == 1)
+    annotated = labels[..., 2] == 1
+    joints = JOINT_MAP.joints(labels[..., :2], annotated)
+    both = annotated[:, [NECK, HEAD_TOP]].all(axis=1)
+    heads = np.where(both, head_sizes(labels[..., :2]), 0)
     for index in range(len(labels)):
         name = f"im{index + 1:05}"
         yield PersonRecord(
@@ -41,4 +44,5 @@ def read(root: Path) -> Iterator[PersonRecord]:
             group=name,
             split="train",
             head_rule="mid",
+            head_size=float(heads[index]),
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kpose.errors import InputError
 from kpose.joints import BODY_13
 from kpose.records import ImageRef, PersonRecord
+from kpose_datasets.joint_map import JointMap
 
 SKELETON = BODY_13
 
@@ -37,6 +38,8 @@ ROWS = {
     "right_ankle": [16],
 }
 """Which of BODY_25B's points a joint is, or lies midway between."""
+
+JOINT_MAP = JointMap(ROWS)
 
 CONFIDENCE = 0.2
 """A point is annotated where OpenPose's confidence is over this."""
@@ -74,16 +77,19 @@ def read(folder: Path, pictures: Path) -> Iterator[PersonRecord]:
             if beside is None
             else ImageRef(beside.get(name, pictures / f"{name}.jpg"))
         )
-        for number, points in enumerate(people):
+        annotated = people[..., 2] > CONFIDENCE
+        persons = JOINT_MAP.joints(people[..., :2], annotated)
+        for number, joints in enumerate(persons):
             yield PersonRecord(
                 id=f"{folder.name}/{name}/{number}",
                 image=image,
-                joints=_joints(points),
+                joints=joints,
                 visible=np.full(len(SKELETON), -1, np.int8),
                 source="openpose_json",
                 group=folder.name,
                 split="train",
                 head_rule="mid",
+                recording=folder.name,
             )
 
 
@@ -104,16 +110,6 @@ def _people(path: Path) -> NDArray[np.float64]:
             )
     # Without a row the frame would not be counted at all.
     return np.reshape(rows or [[0.0] * 3 * POINTS], (-1, POINTS, 3))
-
-
-def _joints(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return ``(13, 3)`` joints of ``(25, 3)`` points: image pixels, 1 or 0, 0, 0."""
-    joints = np.zeros((len(SKELETON), 3), np.float32)
-    for joint, name in enumerate(SKELETON.names):
-        used = points[ROWS[name]]
-        if (used[:, 2] > CONFIDENCE).all():
-            joints[joint] = [*used[:, :2].mean(axis=0), 1]
-    return joints
 
 
 def _frame(path: Path) -> int:
