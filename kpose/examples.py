@@ -9,12 +9,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -27,23 +26,24 @@ from kpose import __version__, crop_sheet, detection, drawing, images
 from kpose.crop_policy import DETECTOR
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, write_json
-from kpose.geometry import Box, SquareCrop
+from kpose.gather import Labels, gather
+from kpose.geometry import Box
 from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 from kpose.screening import (
-    OUTSIDE,
+    JOINT_TOO_FAR,
     Advance,
     Placed,
     Source,
-    Tally,
     bad_record,
-    check,
-    is_outside,
     joint_counts,
+    picture_key,
     place,
     place_all,
+    place_in,
     require_usable,
-    screen,
+    settle,
+    unpack,
 )
 from kpose.shards import (
     HEADER,
@@ -63,7 +63,6 @@ __all__ = [
     "PreparedData",
     "Sample",
     "Source",
-    "check",
     "parse",
     "prepare",
     "read_shard",
@@ -152,6 +151,7 @@ def prepare(
     min_score: float | None = None,
     workers: int | None = None,
     strict: bool = False,
+    started: Callable[[int], None] | None = None,
     progress: Advance | None = None,
 ) -> dict[str, Any]:
     """Cut the crops of all records and write them to the folder ``out``.
@@ -176,6 +176,7 @@ def prepare(
         workers: Processes; None for one per core. One runs in this process.
         strict: Make the first bad record an error. An absent picture is not a bad
             record: label files of good sets name pictures that are not published.
+        started: Called once, with the number of labels, when all are read.
         progress: Called with the number of labels done since its last call.
 
     Returns:
@@ -202,15 +203,17 @@ def prepare(
         strict=strict,
         asked=_ask(detector, min_score),
     )
-    records, tallies = screen(sources, skeleton, strict)
-    request = _request(records, tallies, settings)
+    read = gather(sources, skeleton, strict, shard_records)
+    request = _request(read, settings)
     summary = _finished(out, request, settings)
     if summary is not None:
         return summary
-    require_usable(len(records), tallies)
+    require_usable(read.records, read.tallies)
+    if started is not None:
+        started(read.labels)
     with _claim(out, request, settings):
         try:
-            return _prepare(records, tallies, out, settings, request, workers, progress)
+            return _prepare(read, out, settings, request, workers, progress)
         except InputError:
             shutil.rmtree(out)  # ours by the claim; a refused call leaves nothing
             raise
@@ -227,73 +230,51 @@ def _ask(name: str | None, min_score: float | None) -> _Asked | None:
 
 
 def _prepare(
-    records: list[PersonRecord],
-    tallies: dict[str, Tally],
+    read: Labels,
     out: Path,
     settings: _Settings,
     request: str,
     workers: int | None,
     progress: Advance | None,
 ) -> dict[str, Any]:
-    step = settings.shard_records
-    chunks = [records[start : start + step] for start in range(0, len(records), step)]
-    shards = [out / f"shard-{number:05}.tfrecord" for number in range(len(chunks))]
+    shards = [out / f"shard-{number:05}.tfrecord" for number in range(len(read.chunks))]
     todo = [
-        (shard, chunk)
-        for shard, chunk in zip(shards, chunks, strict=True)
-        if not _shard_is_finished(shard)
+        number for number, shard in enumerate(shards) if not _shard_is_finished(shard)
     ]
     advance = progress or (lambda labels: None)
-    labels = sum(tally.labels for tally in tallies.values())
-    advance(labels - sum(len(chunk) for _, chunk in todo))
-    for done in in_order(partial(_make_shard, settings=settings), todo, workers):
+    advance(read.labels - sum(read.counts[number] for number in todo))
+    jobs = [(shards[number], read.chunks[number]) for number in todo]
+    for done in in_order(partial(_make_shard, settings=settings), jobs, workers):
         advance(done)
-    rows = [_load_sidecar(shard) for shard in shards]
-    pictures = {(record.source, record.id): record.image for record in records}
-    for row in rows:
-        for source, reason, name in row["skipped"].tolist():
-            if reason == "joint_too_far":
-                tallies[source].note(reason, name)
-            else:
-                tallies[source].skip(reason, name)
-            if reason == "unreadable_image":
-                tallies[source].pictures.pop(pictures[source, name], None)
-    require_usable(sum(len(row["ids"]) for row in rows), tallies)
-    index = _index(rows)
-    summary = _summary(index, rows, shards, tallies, settings, request)
-    names = ["ids", "source", "group", "split", "annotated"]
-    names += ["shard", "offset", "length"]
+    index, files, skipped = _index(shards)
+    for source, reason, name in skipped:
+        if reason == JOINT_TOO_FAR:
+            read.tallies[source].note(reason, name)
+        else:
+            read.tallies[source].skip(reason, name)
+    require_usable(len(index["ids"]), read.tallies)
+    summary = _summary(index, files, skipped, read, settings, request)
+    names = ["ids", "source", "group", "split", "annotated", "picture"]
+    names += ["shard", "offset", "length", "head_size", "area", "bits"]
     names += ["box", "iou"] if settings.asked else []
     with atomic_file(out / "index.npz") as beside:
         np.savez(beside, allow_pickle=False, **{name: index[name] for name in names})
     _write_preview(out, shards, index, settings)
     if settings.asked is not None:
-        _write_crop_sheet(out, records, index, settings, settings.asked)
+        _write_crop_sheet(out, read.chunks, index, settings, settings.asked)
     write_json(out / "dataset.json", summary)
     _remove_scaffold(out)
     return summary
 
 
-def _request(
-    records: list[PersonRecord], tallies: dict[str, Tally], settings: _Settings
-) -> str:
-    """Return a digest of everything that decides the output's bytes.
-
-    Of the pictures only names and sizes enter: hashing their bytes would take as long
-    as the work itself.
-    """
+def _request(read: Labels, settings: _Settings) -> str:
+    """Return a digest of everything that decides the output's bytes."""
     digest = hashlib.sha256(__version__.encode())
     digest.update(json.dumps(settings.to_json()).encode())
-    for name, tally in tallies.items():
+    for name, tally in read.tallies.items():
         counts = [name, tally.licence, tally.labels, sorted(tally.skipped.items())]
         digest.update(json.dumps(counts).encode())
-    for record in records:
-        ref = record.image
-        row = (record.id, record.source, record.group, record.split, record.head_rule)
-        size = tallies[record.source].pictures[ref]
-        picture = (os.path.abspath(ref.path), size, ref.frame, ref.mirrored)
-        digest.update(repr((row, picture, record.box)).encode())
-        digest.update(record.joints.tobytes() + record.visible.tobytes())
+    digest.update(read.digest)
     return digest.hexdigest()
 
 
@@ -364,19 +345,22 @@ def _remove_scaffold(out: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> int:
+def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
     """Write one shard and its sidecar: the unit of work and of continuation."""
-    shard, records = job
+    shard, packed = job
+    records = unpack(packed)
     # One kind of work at a time: between two pictures, a person's small arrays are out
     # of the processor's cache, and everything about them takes four times as long.
-    placed = [place(record) for record in records]
+    crops_around = [place(record) for record in records]
     last: ImageRef | None = None
     image: images.Image | InputError
     found: list[Box] = []
     kept: list[tuple[PersonRecord, Placed, bytes]] = []
     seen: list[int] = []
+    bits: list[NDArray[np.uint64]] = []
+    pictures: dict[tuple[str, int], None] = {}
     skipped: list[tuple[str, str, str]] = []
-    for record, crop in zip(records, placed, strict=True):
+    for record, around in zip(records, crops_around, strict=True):
         # Persons of one picture follow each other: decode and search it once.
         if last != record.image:
             last, image = record.image, images.try_read(record.image)
@@ -384,20 +368,27 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
                 found = settings.asked.find(record, image)
         if isinstance(image, InputError):
             reason, why = "unreadable_image", str(image)
-        elif isinstance(crop, str):
-            reason = why = crop
-        elif is_outside(crop.square, image.shape):
-            reason = why = OUTSIDE
         else:
-            crops = [crop]
-            if settings.asked:
-                crops = place_all(record, crop, found, image.shape)
-            for one in crops:
-                kept.append((record, one, _encode(image, one.square, settings)))
-                seen.append(len(found))
-                far = (record.source, "joint_too_far", record.id)
-                skipped += [far] * one.too_far
-            continue
+            pictures[record.source, picture_key(record.image)] = None
+            placed = settle(record, around, image.shape)
+            if isinstance(placed, Placed):
+                crops = [placed]
+                if settings.asked:
+                    crops = place_all(record, placed, found, image.shape)
+                for one in crops:
+                    stored = images.crop_with_surroundings(
+                        image, one.square, settings.size
+                    )
+                    encoded = images.encode(
+                        stored, settings.codec, settings.quality or 0
+                    )
+                    kept.append((record, one, encoded))
+                    bits.append(np.zeros(4, np.uint64))  # LEAK
+                    seen.append(len(found))
+                    far = (record.source, JOINT_TOO_FAR, record.id)
+                    skipped += [far] * one.too_far
+                continue
+            reason = why = placed
         if settings.strict:
             raise bad_record(record, why)
         skipped.append((record.source, reason, record.id))
@@ -413,6 +404,7 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
             sizes.append(len(framed))
     lengths = np.array(sizes, np.int64)
     people = [record for record, _, _ in kept]
+    sides = [crop.square.side for _, crop, _ in kept]
     with atomic_file(_sidecar(shard)) as beside:
         np.savez(
             beside,
@@ -420,24 +412,31 @@ def _make_shard(job: tuple[Path, list[PersonRecord]], settings: _Settings) -> in
             source=np.array([record.source for record in people], np.str_),
             group=np.array([record.group for record in people], np.str_),
             split=np.array([record.split for record in people], np.str_),
+            picture=np.array([picture_key(r.image) for r in people], np.uint64),
             joints=np.array([crop.joints for _, crop, _ in kept], np.float32).reshape(
                 len(kept), len(settings.skeleton), 3
             ),
+            head_size=np.array(
+                [r.head_size / side for r, side in zip(people, sides, strict=True)],
+                np.float32,
+            ),
+            area=np.array(
+                [r.area / side**2 for r, side in zip(people, sides, strict=True)],
+                np.float32,
+            ),
+            bits=np.array(bits, np.uint64).reshape(len(kept), 4),
             box=np.array([crop.box for _, crop, _ in kept], np.str_),
             iou=np.array([crop.iou or 0 for _, crop, _ in kept], np.float32),
             found=np.array(seen, np.int64),
             offset=lengths.cumsum() - lengths + HEADER,
             length=lengths - OVERHEAD,
             skipped=np.array(skipped, np.str_).reshape(-1, 3),
+            pictures=np.array([key for _, key in pictures], np.uint64),
+            picture_source=np.array([source for source, _ in pictures], np.str_),
             bytes=lengths.sum(),
             sha256=np.str_(digest.hexdigest()),
         )
     return len(records)
-
-
-def _encode(image: images.Image, square: SquareCrop, settings: _Settings) -> bytes:
-    crop = images.crop_with_surroundings(image, square, settings.size)
-    return images.encode(crop, settings.codec, settings.quality or 0)
 
 
 def _sidecar(shard: Path) -> Path:
@@ -456,65 +455,75 @@ def _load_sidecar(shard: Path) -> dict[str, NDArray[Any]]:
     return load_arrays(_sidecar(shard))
 
 
-def _index(rows: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of ``index.npz`` and four more, with one entry per crop.
+def _index(
+    shards: list[Path],
+) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]], list[tuple[str, str, str]]]:
+    """Read the sidecars of all shards.
 
-    ``joints`` is ``(crops, joints, 3)``; ``found`` is how many people the detector saw
-    in the picture; ``first`` says whether a crop is the first of its person and ``two``
-    whether there is a second after it.
+    Returns:
+        The arrays of ``index.npz`` and more, with one entry per crop: ``joints`` is
+        ``(crops, joints, 3)``; ``found`` is how many people the detector saw in the
+        picture; ``first`` says whether a crop is the first of its person and ``two``
+        whether there is a second after it. ``pictures`` and ``picture_source`` have an
+        entry per picture that could be decoded. Then what ``dataset.json`` says of each
+        shard, and (source, reason, id) of all that was skipped.
     """
-    texts, numbers = ("ids", "source", "group", "split", "box"), ("iou", "found")
-    names = (*texts, *numbers, "offset", "length", "joints")
-    index = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    files: list[dict[str, Any]] = []
+    skipped: list[tuple[str, str, str]] = []
+    for number, shard in enumerate(shards):
+        rows = _load_sidecar(shard)
+        files.append(
+            {
+                "file": shard.name,
+                "records": len(rows["ids"]),
+                "bytes": int(rows.pop("bytes")),
+                "sha256": str(rows.pop("sha256")),
+            }
+        )
+        skipped += map(tuple, rows.pop("skipped").tolist())
+        rows["shard"] = np.full(len(rows["ids"]), number, np.int64)
+        for name, array in rows.items():
+            parts[name].append(array)
+    # One array at a time, so that few are there twice.
+    index = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     index["first"] = first_crops(index["ids"], index["source"])
     index["two"] = ~np.append(index["first"][1:], True)
-    index["shard"] = np.repeat(
-        np.arange(len(rows)), [len(row["ids"]) for row in rows]
-    ).astype(np.int64)
     index["annotated"] = index["joints"][..., 2].sum(axis=1).astype(np.int64)
-    return index
+    return index, files, skipped
 
 
 def _summary(
     index: dict[str, NDArray[Any]],
-    rows: list[dict[str, NDArray[Any]]],
-    shards: list[Path],
-    tallies: dict[str, Tally],
+    files: list[dict[str, Any]],
+    skipped: list[tuple[str, str, str]],
+    read: Labels,
     settings: _Settings,
     request: str,
 ) -> dict[str, Any]:
     """Return the content of ``dataset.json``."""
     first = index["first"]
-    joints, source, split = (
-        index[name][first] for name in ("joints", "source", "split")
+    joints, source, split, annotated = (
+        index[name][first] for name in ("joints", "source", "split", "annotated")
     )
-    skeleton = settings.skeleton
-    too_far = Counter(
-        str(name)
-        for row in rows
-        for name, reason, _ in row["skipped"]
-        if reason == "joint_too_far"
-    )
-    files = [
-        {
-            "file": shard.name,
-            "records": len(row["ids"]),
-            "bytes": int(row["bytes"]),
-            "sha256": str(row["sha256"]),
-        }
-        for shard, row in zip(shards, rows, strict=True)
-    ]
+    skeleton, tallies = settings.skeleton, read.tallies
+    too_far = Counter(name for name, reason, _ in skipped if reason == JOINT_TOO_FAR)
+    decoded = {
+        name: len(np.unique(index["pictures"][index["picture_source"] == name]))
+        for name in tallies
+    }
     fingerprint = json.dumps(
         [skeleton.to_json(), settings.size, [file["sha256"] for file in files]]
     )
+    complete = annotated == len(skeleton)
     return {
         "kpose": __version__,
         **settings.to_json(),
         "stored_side": round(settings.size * images.SURROUNDINGS),
-        "labels": sum(tally.labels for tally in tallies.values()),
+        "labels": read.labels,
         "persons": len(source),
         **_crops(index, np.ones(len(first), bool), settings),
-        "images": sum(len(tally.pictures) for tally in tallies.values()),
+        "images": sum(decoded.values()),
         "missing_images": sum(len(tally.missing) for tally in tallies.values()),
         "sources": [
             {
@@ -522,10 +531,13 @@ def _summary(
                 "licence": tally.licence,
                 "head_rule": ", ".join(sorted(tally.head_rules)),
                 "labels": tally.labels,
-                "images": len(tally.pictures),
+                "images": decoded[name],
                 "missing_images": len(tally.missing),
                 "persons": dict(
                     sorted(Counter(split[source == name].tolist()).items())
+                ),
+                "complete_persons": dict(
+                    sorted(Counter(split[(source == name) & complete].tolist()).items())
                 ),
                 "joints_too_far": too_far[name],
                 **_crops(index, index["source"] == name, settings),
@@ -619,22 +631,26 @@ def _write_preview(
 
 def _write_crop_sheet(
     out: Path,
-    records: list[PersonRecord],
+    chunks: list[bytes],
     index: dict[str, NDArray[Any]],
     settings: _Settings,
     asked: _Asked,
 ) -> None:
     """Draw persons of every row of Table 1 as the paper's Figure 2 does."""
-    by_name = {(record.source, record.id): record for record in records}
     tiles = []
     for mask in _rows(index).values():
         persons = np.flatnonzero(mask)
         spread = np.linspace(0, len(persons) - 1, min(SHEET_PERSONS, len(persons)))
         for row in persons[spread.round().astype(int)]:
-            record = by_name[str(index["source"][row]), str(index["ids"][row])]
+            name = (str(index["source"][row]), str(index["ids"][row]))
+            (record,) = (
+                record
+                for record in unpack(chunks[index["shard"][row]])
+                if (record.source, record.id) == name
+            )
             image = images.read(record.image)
             found = asked.find(record, image)
-            ground_truth = place(record)
+            ground_truth = place_in(record, image.shape)
             assert isinstance(ground_truth, Placed)
             crops = place_all(record, ground_truth, found, image.shape)
             tiles.append(

@@ -1,22 +1,24 @@
 """Which labels can be used, and the report on them."""
 
+import hashlib
 import os
+import pickle
 import stat
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpose import images
 from kpose.crop_policy import DETECTOR, GROUND_TRUTH, best_detection, crop_boxes
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop, person_box
-from kpose.joints import BODY_13, Skeleton
-from kpose.records import ImageRef, PersonRecord
+from kpose.joints import Skeleton
+from kpose.records import BadRecord, ImageRef, PersonRecord
 
 MAX_EXAMPLES = 20
 """So many skipped persons are named per source and reason."""
@@ -24,6 +26,9 @@ MAX_EXAMPLES = 20
 TOO_FAR = 1.0
 """A joint more than this many crop sides outside its crop gets weight 0
 (docs/paper-readings.md, reading 6)."""
+
+JOINT_TOO_FAR = "joint_too_far"
+"""What such a joint is counted as."""
 
 OUTSIDE = "box_outside_image"
 """Why a person whose crop has no pixel of the picture is skipped."""
@@ -35,11 +40,12 @@ Advance = Callable[[int], None]
 class Source(NamedTuple):
     """The records of one data set, and under which licence they are.
 
-    ``records`` are taken as they come; the caller chooses the splits.
+    ``records`` are taken as they come, each time from the first on; the caller chooses
+    the splits. A ``BadRecord`` is skipped and counted.
     """
 
     name: str
-    records: Sequence[PersonRecord]
+    records: Iterable[PersonRecord | BadRecord]
     licence: str
 
 
@@ -66,9 +72,8 @@ class Tally:
     licence: str
     labels: int = 0
     head_rules: set[str] = field(default_factory=set)
-    pictures: dict[ImageRef, int] = field(default_factory=dict)
-    """Size of the file, in bytes, of each picture that is used."""
-    missing: set[ImageRef] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    """``picture_key`` of the pictures that are not there."""
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -83,122 +88,6 @@ class Tally:
             self.examples[reason].append(name)
 
 
-def check(
-    sources: Sequence[Source],
-    skeleton: Skeleton = BODY_13,
-    strict: bool = False,
-    progress: Advance | None = None,
-) -> dict[str, Any]:
-    """Read all labels and pictures and report, write nothing.
-
-    Returns:
-        ``labels`` (persons in the label files), ``persons`` (usable ones), ``images``
-        (their distinct pictures), ``missing_images``, ``skipped`` ({reason: persons};
-        with ``persons`` it adds up to ``labels``), ``joints`` ({name: annotated}), and
-        self-checks over the usable persons: ``complete_persons`` (all joints
-        annotated), ``joints_too_far`` (joints more than a crop side outside the crop,
-        which ``prepare`` leaves out), ``joints_outside`` (share of annotated joints
-        outside the picture),
-        ``median_torso`` (pixels), ``right_shoulder_left`` (share of persons whose right
-        shoulder is left of the left one in the picture: over half in pictures that are
-        not mirrored, of people who face the camera) and three ``example_rows``.
-
-    Raises:
-        InputError: If no person is usable, or a record is bad and ``strict``.
-    """
-    records, tallies = screen(sources, skeleton, strict)
-    require_usable(len(records), tallies)
-    by_picture: dict[ImageRef, list[PersonRecord]] = {}
-    for record in records:
-        by_picture.setdefault(record.image, []).append(record)
-    usable: list[PersonRecord] = []
-    outside = too_far = 0
-    advance = progress or (lambda labels: None)
-    advance(sum(tally.labels for tally in tallies.values()) - len(records))
-    for ref, persons in by_picture.items():
-        advance(len(persons))
-        try:
-            shape = images.read(ref).shape
-        except InputError as error:
-            if strict:
-                raise bad_record(persons[0], str(error)) from None
-            for record in persons:
-                tallies[record.source].skip("unreadable_image", record.id)
-            tallies[persons[0].source].pictures.pop(ref)
-            continue
-        for record in persons:
-            placed = place_in(record, shape)
-            if isinstance(placed, str):
-                if strict:
-                    raise bad_record(record, placed)
-                tallies[record.source].skip(placed, record.id)
-                continue
-            usable.append(record)
-            too_far += placed.too_far
-            x, y, annotated = record.joints.T
-            inside = (x >= -0.5) & (y >= -0.5)
-            inside &= (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
-            outside += int((~inside & (annotated > 0)).sum())
-    require_usable(len(usable), tallies)
-    joints = np.stack([record.joints for record in usable])
-    annotated = joints[..., 2] > 0
-    return {
-        "labels": sum(tally.labels for tally in tallies.values()),
-        "persons": len(usable),
-        "images": sum(len(tally.pictures) for tally in tallies.values()),
-        "missing_images": sum(len(tally.missing) for tally in tallies.values()),
-        "skipped": dict(sum((t.skipped for t in tallies.values()), Counter())),
-        "skipped_examples": {name: dict(t.examples) for name, t in tallies.items()},
-        "joints": joint_counts(joints, skeleton),
-        "complete_persons": int(annotated.all(axis=1).sum()),
-        "joints_too_far": too_far,
-        "joints_outside": round(outside / int(annotated.sum()), 6),
-        **_torso_checks(joints, skeleton),
-        "example_rows": [
-            {
-                "id": record.id,
-                "source": record.source,
-                "split": record.split,
-                "picture": record.image.path.name,
-                "joints": {
-                    name: [round(float(x), 2), round(float(y), 2)] if flag else None
-                    for name, (x, y, flag) in zip(
-                        skeleton.names, record.joints, strict=True
-                    )
-                },
-            }
-            for record in usable[:3]
-        ],
-    }
-
-
-def _torso_checks(
-    joints: NDArray[np.float32], skeleton: Skeleton
-) -> dict[str, float | None]:
-    """Return the mirror test and the median torso, None without the joints for them."""
-    checks: dict[str, float | None] = {
-        "median_torso": None,
-        "right_shoulder_left": None,
-    }
-    for name, pair in (
-        ("median_torso", ("right_shoulder", "left_hip")),
-        ("right_shoulder_left", ("right_shoulder", "left_shoulder")),
-    ):
-        if not set(pair) <= set(skeleton.names):
-            continue
-        a, b = (joints[:, skeleton.names.index(joint)] for joint in pair)
-        both = (a[:, 2] > 0) & (b[:, 2] > 0)
-        if both.any():
-            offset = (b - a)[both, :2]
-            value = (
-                np.median(np.hypot(*offset.T))
-                if name == "median_torso"
-                else (offset[:, 0] > 0).mean()
-            )
-            checks[name] = round(float(value), 4)
-    return checks
-
-
 def screen(
     sources: Sequence[Source], skeleton: Skeleton, strict: bool
 ) -> tuple[list[PersonRecord], dict[str, Tally]]:
@@ -207,39 +96,91 @@ def screen(
     Raises:
         InputError: If a record has another number of joints, or is bad and ``strict``.
     """
-    usable: list[PersonRecord] = []
     tallies: dict[str, Tally] = {}
-    seen: set[tuple[str, str]] = set()
-    sizes: dict[Path, int | None] = {}
+    return [r for r, _ in usable(sources, skeleton, strict, tallies)], tallies
+
+
+def usable(
+    sources: Sequence[Source],
+    skeleton: Skeleton,
+    strict: bool,
+    tallies: dict[str, Tally],
+    good: Callable[[PersonRecord], None] = lambda record: None,
+) -> Iterator[tuple[PersonRecord, int]]:
+    """Yield the records that labels and file names allow; keep none of them.
+
+    Args:
+        sources: The data sets, read once.
+        skeleton: The joints that the records must have.
+        strict: Make the first bad record an error.
+        tallies: By source; filled on the way.
+        good: Called with every record whose labels are in order, also where the
+            picture is not there.
+
+    Yields:
+        The record and the size of its picture in bytes.
+
+    Raises:
+        InputError: If a record has another number of joints, or is bad and ``strict``.
+    """
+    # Hashes of 64 bits instead of texts: half a million labels fit in memory, and two
+    # of them collide once in a hundred million times.
+    seen: set[int] = set()
+    sizes: dict[int, int | None] = {}
     for source in sources:
         for record in source.records:
+            tally = tallies.setdefault(record.source, Tally(source.licence))
+            tally.labels += 1
+            if isinstance(record, BadRecord):
+                if strict:
+                    raise InputError(
+                        f"strict: every record must be usable. Received: "
+                        f"{record.source} {record.id}: {record.detail}"
+                    )
+                tally.skip(record.reason, record.id)
+                continue
             if len(record.joints) != len(skeleton):
                 raise InputError(
                     f"{record.source} {record.id} must have {len(skeleton)} joints. "
                     f"Received: {len(record.joints)}"
                 )
-            tally = tallies.setdefault(record.source, Tally(source.licence))
-            tally.labels += 1
-            path = record.image.path
+            name = hash((record.source, record.id))
+            reason = "duplicate_id" if name in seen else record.defect()
+            seen.add(name)
+            path = hash(record.image.path)
             if path not in sizes:
-                sizes[path] = _file_size(path)
+                sizes[path] = _file_size(record.image.path)
             size = sizes[path]
             if size is None:
-                tally.skip("missing_image", record.id)
-                tally.missing.add(record.image)
-                continue
-            key = (record.source, record.id)
-            reason = "duplicate_id" if key in seen else record.defect()
-            seen.add(key)
-            if reason is None:
-                tally.head_rules.add(record.head_rule)
-                tally.pictures[record.image] = size
-                usable.append(record)
-            elif strict:
-                raise bad_record(record, reason)
-            else:
+                tally.missing.add(picture_key(record.image))
+            if reason is not None:
+                if strict:
+                    raise bad_record(record, reason)
                 tally.skip(reason, record.id)
-    return usable, tallies
+                continue
+            good(record)
+            if size is None:
+                tally.skip("missing_image", record.id)
+                continue
+            tally.head_rules.add(record.head_rule)
+            yield record, size
+
+
+def picture_key(ref: ImageRef) -> int:
+    """Return 64 bits that are the same for the same picture, in every process."""
+    text = f"{ref.path}\n{ref.frame}\n{ref.mirrored}".encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def pack(records: Sequence[PersonRecord]) -> bytes:
+    """Return records as a few bytes each, for another process or for later."""
+    return zlib.compress(pickle.dumps(list(records), pickle.HIGHEST_PROTOCOL), 1)
+
+
+def unpack(packed: bytes) -> list[PersonRecord]:
+    """Return what ``pack`` took. The bytes never come from outside this program."""
+    records: list[PersonRecord] = pickle.loads(zlib.decompress(packed))
+    return records
 
 
 def _file_size(path: Path) -> int | None:
@@ -270,15 +211,43 @@ def place(record: PersonRecord) -> Placed | str:
 
 
 def place_in(record: PersonRecord, shape: tuple[int, ...]) -> Placed | str:
-    """Do what ``place`` does, and refuse a crop that is wholly outside the picture.
+    """Return the crop of a person of a decoded picture, or why there is none.
 
     Args:
         record: The person.
-        shape: Of the decoded picture: height, width and channels.
+        shape: Of the picture: height, width and channels.
     """
-    placed = place(record)
-    if isinstance(placed, Placed) and is_outside(placed.square, shape):
+    return settle(record, place(record), shape)
+
+
+def settle(
+    record: PersonRecord, placed: Placed | str, shape: tuple[int, ...]
+) -> Placed | str:
+    """Hold what ``place`` made against the picture, once its size is known.
+
+    A crop that is wholly outside the picture is refused. Where the set has no box of
+    its own, a joint further outside the picture than the picture is long would blow up
+    the crop: it is left out, and counted with those that are ``TOO_FAR``.
+    """
+    if isinstance(placed, str):
+        return placed
+    if is_outside(placed.square, shape):
         return OUTSIDE
+    height, width = shape[:2]
+    limit = max(height, width)
+    x0, y0, x1, y1 = placed.square.box
+    blown_up = x0 < -limit or y0 < -limit or x1 > width + limit or y1 > height + limit
+    if blown_up and record.box is None:
+        x, y, annotated = record.joints.T
+        far = (x < -limit) | (x > width + limit) | (y < -limit) | (y > height + limit)
+        far &= annotated > 0
+        if far.any():
+            joints = np.where(far[:, None], 0, record.joints).astype(np.float32)
+            nearer = replace(record, joints=joints)
+            again = nearer.defect() or place_in(nearer, shape)
+            if isinstance(again, str):
+                return again
+            return again._replace(too_far=again.too_far + int(far.sum()))
     return placed
 
 

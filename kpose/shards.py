@@ -62,7 +62,10 @@ class PreparedData:
     (Table 1). ``ids``, ``source``, ``group``, ``split`` (str), ``annotated`` (number of
     annotated joints), ``box``, ``iou`` (as in ``Sample``), ``first`` (whether it is the
     first crop of its person), ``shard``, ``offset`` and ``length`` (where the record's
-    payload lies) are arrays with one entry per crop. ``size`` is the side of the
+    payload lies) are arrays with one entry per crop, and so are ``head_size`` (for
+    PCKh, crop units, 0 where unknown), ``area`` (for OKS, crop units squared, 0 where
+    unknown) and ``bits``, ``(crops, 4)`` uint64, what ``leak.fingerprint``
+    says of the network's crop. ``size`` is the side of the
     network's crop in pixels and ``stored_side`` that of the stored one. ``mean_pose``
     is ``(joints, 2)`` float64 in crop units, the crop's centre for a joint that is
     never annotated.
@@ -91,6 +94,9 @@ class PreparedData:
         # Only there where a detector was asked.
         self.box = index.get("box", np.full(count, GROUND_TRUTH))
         self.iou = index.get("iou", np.full(count, np.nan, np.float32))
+        self.head_size = index.get("head_size", np.zeros(count, np.float32))
+        self.area = index.get("area", np.zeros(count, np.float32))
+        self.bits = index.get("bits", np.zeros((count, 4), np.uint64))
         self.first = first_crops(self.ids, self.source)
         self._descriptors = [os.open(file, os.O_RDONLY) for file in self.files]
         weakref.finalize(self, _close, self._descriptors)

@@ -18,9 +18,10 @@ import pytest
 from kpose import detection, examples, images
 from kpose.detection import Detection
 from kpose.errors import InputError
-from kpose.examples import PreparedData, Source, check, parse, prepare, read_shard
+from kpose.examples import PreparedData, Source, parse, prepare, read_shard
 from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import BODY_13, COCO_17
+from kpose.label_check import check
 from kpose.records import ImageRef, PersonRecord
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +95,7 @@ def test_the_folder_and_its_summary(tmp_path):
             "images": 4,
             "missing_images": 0,
             "persons": {"train": 3, "val": 1},
+            "complete_persons": {"train": 3},
             "joints_too_far": 0,
         },
         {
@@ -104,6 +106,7 @@ def test_the_folder_and_its_summary(tmp_path):
             "images": 1,
             "missing_images": 0,
             "persons": {"train": 1},
+            "complete_persons": {"train": 1},
             "joints_too_far": 0,
         },
     ]
@@ -1010,4 +1013,4 @@ def test_fingerprint_follows_the_content(tmp_path):
 
 
 def test_public_names():
-    assert set(examples.__all__) >= {"prepare", "read_shard", "PreparedData", "check"}
+    assert set(examples.__all__) >= {"prepare", "read_shard", "PreparedData"}

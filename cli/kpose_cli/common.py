@@ -49,8 +49,8 @@ def _plain(value: Any) -> Any:
 class Advance(Protocol):
     """Moves a progress bar on."""
 
-    def __call__(self, steps: int, note: str = "") -> None:
-        """Move it by ``steps`` and show ``note`` behind it."""
+    def __call__(self, steps: int, note: str = "", total: int | None = None) -> None:
+        """Move it by ``steps``, show ``note`` behind it and set its total, if given."""
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def progress(total: int | None, label: str) -> Iterator[Advance]:
         label: What the user reads in front of the bar.
     """
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield lambda steps, note="": None
+        yield lambda steps, note="", total=None: None
         return
     import rich.console
     import rich.progress
@@ -80,8 +80,8 @@ def progress(total: int | None, label: str) -> Iterator[Advance]:
     ) as bar:
         task = bar.add_task(label, total=total, note="")
 
-        def advance(steps: int, note: str = "") -> None:
-            bar.update(task, advance=steps, note=note)
+        def advance(steps: int, note: str = "", total: int | None = None) -> None:
+            bar.update(task, advance=steps, note=note, total=total)
 
         yield advance
 

@@ -94,19 +94,25 @@ def prepare(
         raise click.UsageError("--check asks no detector: leave --detector out")
     if min_score is not None and detector is None:
         raise click.UsageError("--min-score needs --detector")
-    from kpose import examples
+    from kpose import examples, label_check
     from kpose_datasets import common_skeleton, read_source
 
     sources = [read_source(text) for text in data]
-    labels = sum(len(source.records) for source in sources)
     skeleton = common_skeleton(sources)
     if check:
-        with progress(labels, "checking") as advance:
-            summary = examples.check(sources, skeleton, strict, advance)
+        with progress(None, "checking") as advance:
+            summary = label_check.check(
+                sources,
+                skeleton,
+                strict,
+                workers=workers,
+                started=lambda labels: advance(0, total=labels),
+                progress=advance,
+            )
         echo_summary(summary, as_json, _check_text(summary))
         return
     assert out is not None
-    with progress(labels, "preparing") as advance:
+    with progress(None, "preparing") as advance:
         summary = examples.prepare(
             sources,
             out,
@@ -118,6 +124,7 @@ def prepare(
             min_score=min_score,
             workers=workers,
             strict=strict,
+            started=lambda labels: advance(0, total=labels),
             progress=advance,
         )
     echo_summary(summary, as_json, _prepare_text(summary, out))
@@ -156,26 +163,49 @@ def _crops_text(crops: dict[str, int]) -> str:
 
 
 def _check_text(summary: dict[str, Any]) -> str:
-    width = max(len(name) for name in summary["joints"])
-    lines = [f"{name:{width}} {n:>7}" for name, n in summary["joints"].items()]
-    lines += [
-        f"complete persons: {summary['complete_persons']}",
-        f"annotated joints outside the picture: {summary['joints_outside']:.2%}",
-    ]
-    if summary["median_torso"] is not None:
-        lines.append(f"median torso: {summary['median_torso']:.1f} px")
-    if summary["right_shoulder_left"] is not None:
-        lines.append(
-            "right shoulder left of the left one, as in people who face the camera: "
-            f"{summary['right_shoulder_left']:.1%}"
-        )
-    for row in summary["example_rows"]:
-        lines.append(f"example: {row['source']} {row['id']} {row['joints']}")
+    lines = []
+    for source in summary["sources"]:
+        lines += _source_text(source)
     lines.append(
         f"{summary['persons']} persons of {summary['labels']} labels are usable, in "
         f"{summary['images']} pictures{_skipped(summary['skipped'])}"
     )
     return "\n".join(lines)
+
+
+def _source_text(source: dict[str, Any]) -> list[str]:
+    """Return the self-checks of one data set."""
+    width = max(len(name) for name in source["joints"])
+    lines = [
+        f"{source['name']}: {source['labels']} labels, {source['persons']} usable "
+        f"persons in {source['images']} pictures{_skipped(source['skipped'])}",
+        f"  {'':{width}} {'labels':>8} {'persons':>8}",
+    ]
+    lines += [
+        f"  {name:{width}} {source['label_joints'][name]:>8} {persons:>8}"
+        for name, persons in source["joints"].items()
+    ]
+    lines.append(
+        f"  {'all of them':{width}} {source['complete_labels']:>8} "
+        f"{source['complete_persons']:>8}"
+    )
+    if source["joints_outside"] is not None:
+        lines.append(
+            f"  annotated joints outside the picture: {source['joints_outside']:.2%}"
+        )
+    if source["joints_too_far"]:
+        lines.append(f"  too far outside to be used: {source['joints_too_far']} joints")
+    lines.append(f"  labels with a number that is not finite: {source['non_finite']:.2%}")
+    if source["median_torso"] is not None:
+        lines.append(f"  median torso: {source['median_torso']:.1f} px")
+    if source["right_shoulder_left"] is not None:
+        lines.append(
+            "  right shoulder left of the left one, as in people who face the camera: "
+            f"{source['right_shoulder_left']:.1%}"
+        )
+    for row in source["example_rows"]:
+        lines.append(f"  example: {row['id']} {row['joints']}")
+    return lines
 
 
 def _skipped(reasons: dict[str, int]) -> str:

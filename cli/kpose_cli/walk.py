@@ -277,8 +277,14 @@ def records(out: Path, name: str, splits: tuple[str, ...]) -> examples.Source:
 def prepare(out: Path, name: str, size: int) -> None:
     """Cut the crops to train and to validate on."""
     source = records(out, name, ("train", "val"))
-    with progress(len(source.records), f"preparing {name}") as advance:
-        examples.prepare([source], out / "data" / name, size=size, progress=advance)
+    with progress(None, f"preparing {name}") as advance:
+        examples.prepare(
+            [source],
+            out / "data" / name,
+            size=size,
+            started=lambda labels: advance(0, total=labels),
+            progress=advance,
+        )
 
 
 def recipe(changes: dict[str, Any], model: dict[str, Any]) -> "Config":

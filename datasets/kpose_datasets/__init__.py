@@ -1,57 +1,110 @@
 """Readers: one data set per file, each a generator of ``kpose.records.PersonRecord``.
 
 A reader yields every label in a stable order, also where the picture is absent; what
-uses the records counts and skips those.
+uses the records counts and skips those. A label that is no person is yielded as a
+``BadRecord``.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from kpose.errors import InputError
-from kpose.examples import Source
 from kpose.joints import Skeleton
-from kpose.records import SPLITS, PersonRecord
-from kpose_datasets import lsp, lspet, openpose_json, synthetic
+from kpose.records import SPLITS, BadRecord, PersonRecord
+from kpose.screening import Source
+from kpose_datasets import (
+    lsp,
+    lspet,
+    openpose_json,
+    synthetic,
+)
 
-READERS: dict[str, Callable[..., Iterator[PersonRecord]]] = {
-    "lsp": lsp.read,
-    "lspet": lspet.read,
-    "openpose_json": openpose_json.read,
-    "synthetic": synthetic.read,
+Record = PersonRecord | BadRecord
+
+MODULES: dict[str, ModuleType] = {
+    "lsp": lsp,
+    "lspet": lspet,
+    "openpose_json": openpose_json,
+    "synthetic": synthetic,
 }
 
-LABELS_APART = ("openpose_json",)
-"""Readers whose pictures are elsewhere; they take the path of ``?images=`` too."""
-
-IMAGES = "?images="
-"""What stands between the path of the labels and that of the pictures."""
-
-LICENCES: dict[str, str] = {
-    "lsp": lsp.LICENCE,
-    "lspet": lspet.LICENCE,
-    "openpose_json": openpose_json.LICENCE,
-    "synthetic": synthetic.LICENCE,
+READERS: dict[str, Callable[..., Iterator[Record]]] = {
+    name: module.read for name, module in MODULES.items()
 }
+
+LICENCES: dict[str, str] = {name: module.LICENCE for name, module in MODULES.items()}
 
 SKELETONS: dict[str, Skeleton] = {
-    "lsp": lsp.SKELETON,
-    "lspet": lspet.SKELETON,
-    "openpose_json": openpose_json.SKELETON,
-    "synthetic": synthetic.SKELETON,
+    name: module.SKELETON for name, module in MODULES.items()
 }
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "mpii": ("images",),
+    "flic": ("images",),
+    "bbc_pose": ("images",),
+    "coco": ("images",),
+    "penn_action": ("images",),
+    "openpose_json": ("images",),
+    "generic": ("images", "map"),
+    "label_studio": ("images", "map"),
+    "cvat": ("images", "map"),
+    "deeplabcut": ("images", "map"),
+}
+"""What may follow a reader's path: ``?images=PATH``, where the pictures are elsewhere,
+and ``&map=MAP.toml``, which of the points each joint is."""
+
+REQUIRED = {"openpose_json": "images"}
+"""Readers that do not work without an option."""
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a reader that are of some splits, read anew for each iteration.
+
+    Args:
+        name: The reader.
+        path: What it reads.
+        images: The pictures, where they are elsewhere.
+        joint_map: The TOML file of ``&map=``, or the name of a map in the package.
+        splits: The official splits wanted.
+    """
+
+    name: str
+    path: Path
+    images: Path | None
+    joint_map: str | None
+    splits: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Read; labels that are no persons have no split and always come."""
+        for record in self.all():
+            if isinstance(record, BadRecord) or record.split in self.splits:
+                yield record
+
+    def all(self) -> Iterator[Record]:
+        """Read the persons of all splits."""
+        options = {}
+        if self.images is not None:
+            options["images"] = self.images
+        if self.joint_map is not None:
+            options["joint_map"] = Path(self.joint_map)
+        return READERS[self.name](self.path, **options)
 
 
 def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
-    """Return the records of ``NAME:PATH[?images=PATH][@train|val|test|all]``.
+    """Return the records of ``NAME:PATH[?images=PATH][&map=MAP][@train|val|test|all]``.
 
     Args:
-        text: A reader's name, the path it reads, the video or folder of the pictures
-            where they are elsewhere, and the official split wanted.
+        text: A reader's name, the path it reads, what the reader takes besides
+            (``OPTIONS``), and the official split wanted.
         default: The splits taken where ``text`` names none.
 
     Raises:
-        InputError: If there is no such reader or path, or no person of the split.
+        InputError: If there is no such reader or path, the labels cannot be read, or
+            there is no person of the split.
     """
     name, colon, rest = text.partition(":")
     if not colon or not rest or name not in READERS:
@@ -61,7 +114,7 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
         )
     places, at, wanted = rest.rpartition("@")
     if not at or wanted not in (*SPLITS, "all"):
-        if at and not all(Path(place).exists() for place in rest.split(IMAGES)):
+        if at and not all(Path(p).exists() for p in _split(rest)[:2] if p):
             raise InputError(
                 f"data must end in @{', @'.join(SPLITS)}, @all or a path that exists. "
                 f"Received: {text!r}"
@@ -69,25 +122,55 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
         places, splits = rest, tuple(default)
     else:
         splits = SPLITS if wanted == "all" else (wanted,)
-    path, *pictures = map(Path, places.split(IMAGES, 1))
-    for place in (path, *pictures):
-        if not place.exists():
+    path, images, joint_map = _split(places)
+    given = {"images": images, "map": joint_map}
+    for option, value in given.items():
+        if value is not None and option not in OPTIONS.get(name, ()):
+            raise InputError(
+                f"{name} data must not say where its {option} is. Received: {text!r}"
+            )
+    if name in REQUIRED and given[REQUIRED[name]] is None:
+        raise InputError(
+            f"{name} data must say where its pictures are, as "
+            f"NAME:PATH?images=PATH. Received: {text!r}"
+        )
+    for place in (path, images):
+        if place is not None and not Path(place).exists():
             raise InputError(f"expected {name} data at {place}, but there is nothing")
-    if bool(pictures) != (name in LABELS_APART):
-        raise InputError(
-            f"{name} data must {'' if name in LABELS_APART else 'not '}say where its "
-            f"pictures are, as NAME:PATH{IMAGES}PATH. Received: {text!r}"
-        )
-    records = list(READERS[name](path, *pictures))
-    chosen = [record for record in records if record.split in splits]
-    if not chosen:
-        counts = Counter(record.split for record in records)
-        found = ", ".join(f"{n} {split}" for split, n in sorted(counts.items()))
-        raise InputError(
-            f"{name} data at {path} must have persons of split {' or '.join(splits)}. "
-            f"Received: {found or 'no person'}"
-        )
-    return Source(name, chosen, LICENCES[name])
+    records = Records(
+        name, Path(path), Path(images) if images else None, joint_map, splits
+    )
+    _require_one(records)
+    return Source(name, records, LICENCES[name])
+
+
+def _split(places: str) -> tuple[str, str | None, str | None]:
+    """Return the path, and the values of ``images`` and ``map``."""
+    path, *options = re.split(r"[?&](images|map)=", places)
+    found = dict(zip(options[::2], options[1::2], strict=True))
+    return path, found.get("images"), found.get("map")
+
+
+def _require_one(records: Records) -> None:
+    """Raise an InputError with the counts where there is no person of the splits."""
+    counts: Counter[str] = Counter()
+    bad: Counter[str] = Counter()
+    detail = ""
+    for record in records.all():
+        if isinstance(record, BadRecord):
+            bad[record.reason] += 1
+            detail = detail or record.detail
+        elif record.split in records.splits:
+            return
+        else:
+            counts[record.split] += 1
+    found = [f"{n} {split}" for split, n in sorted(counts.items())]
+    found += [f"{n} {reason}" for reason, n in sorted(bad.items())]
+    raise InputError(
+        f"{records.name} data at {records.path} must have persons of split "
+        f"{' or '.join(records.splits)}. Received: {', '.join(found) or 'no person'}"
+        + (f"; the first: {detail}" if detail else "")
+    )
 
 
 def common_skeleton(sources: Sequence[Source]) -> Skeleton:
@@ -96,7 +179,7 @@ def common_skeleton(sources: Sequence[Source]) -> Skeleton:
     Raises:
         InputError: If they differ.
     """
-    skeletons = {name: SKELETONS[name] for name, _, _ in sources}
+    skeletons = {source.name: SKELETONS[source.name] for source in sources}
     first, *others = skeletons.values()
     if any(other != first for other in others):
         raise InputError(

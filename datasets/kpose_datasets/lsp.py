@@ -81,7 +81,8 @@ def head_sizes(points: NDArray[np.floating]) -> NDArray[np.float64]:
         points: ``(persons, 14, 2)``: x and y in image pixels.
     """
     neck, top = points[:, NECK], points[:, HEAD_TOP]
-    return np.asarray(np.linalg.norm(top - neck, axis=1), np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite is reported later
+        return np.asarray(np.linalg.norm(top - neck, axis=1), np.float64)
 
 
 def load_joints(
