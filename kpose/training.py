@@ -11,6 +11,7 @@ A run folder holds ``config.toml`` (resolved), ``versions.json``, ``log.csv``,
 
 import csv
 import dataclasses
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -46,6 +47,9 @@ REPORT_SECONDS = 30.0
 
 Report = Callable[[str], None]
 
+Persons = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Indices of the crops to train on and of those to validate on."""
+
 
 @dataclasses.dataclass
 class State:
@@ -79,6 +83,7 @@ def train(
     resume: bool = False,
     allow_test: bool = False,
     deterministic: bool = False,
+    persons: Persons | None = None,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Train a network and leave its checkpoints in ``run``.
@@ -92,6 +97,8 @@ def train(
         resume: Whether to go on where the run in ``run`` stopped.
         allow_test: Whether persons of a test split may be trained on.
         deterministic: Whether TensorFlow uses its deterministic, slower, kernels.
+        persons: Whom to train and to validate on instead of what ``split`` says; a
+            choice made from its answer, since nothing is checked here.
         report: Called with one line of text now and then.
 
     Returns:
@@ -104,12 +111,12 @@ def train(
         tf.config.experimental.enable_op_determinism()
     started = time.monotonic()
     data = PreparedData.open(data_folder)
-    train_ids, val_ids = split(data, config.training, allow_test)
+    train_ids, val_ids = persons or split(data, config.training, allow_test)
     strategy = _strategy()
     with strategy.scope():
         trainer = Trainer(data, train_ids, val_ids, config, init, strategy)
         config = trainer.config
-        identity = _identity(data, config, init, allow_test)
+        identity = _identity(data, config, init, allow_test, persons)
         state = _prepare_run(run, config, identity, resume)
         if resume:
             trainer.restore(run / "resume.npz", state)
@@ -120,9 +127,7 @@ def train(
     )
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
     with writer.as_default():
-        while state.epoch < config.training.epochs and not _patience_over(
-            state, config
-        ):
+        while not is_over(state, config):
             trainer.epoch(state, run, report)
             row = _finish_epoch(trainer, state, run, init)
             report(_line(row, config, state))
@@ -565,7 +570,11 @@ def _short(model: dict[str, Any]) -> str:
 
 
 def _identity(
-    data: PreparedData, config: Config, init: str, allow_test: bool
+    data: PreparedData,
+    config: Config,
+    init: str,
+    allow_test: bool,
+    persons: Persons | None,
 ) -> dict[str, Any]:
     """Return what must be equal for a run to be the same run."""
     return {
@@ -573,7 +582,14 @@ def _identity(
         "config": config.to_json(),
         "init": init,
         "allow_test": allow_test,
+        # The fingerprint fixes the order of the crops, so their numbers name them.
+        "persons": None if persons is None else _digest(persons),
     }
+
+
+def _digest(persons: Persons) -> str:
+    text = json.dumps([ids.tolist() for ids in persons])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _prepare_run(
@@ -696,9 +712,27 @@ def _card(
     }
 
 
-def _patience_over(state: State, config: Config) -> bool:
+def load_state(run: Path) -> State:
+    """Return how far the training in ``run`` got, without its arrays.
+
+    Raises:
+        InputError: If its ``resume.npz`` is damaged.
+    """
+    path = run / "resume.npz"
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return State(**json.loads(str(arrays["state"])))
+    except FileNotFoundError:
+        return State()  # not started, or killed before the first state was written
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{path} must be a whole checkpoint: {error}") from None
+
+
+def is_over(state: State, config: Config) -> bool:
+    """Return whether a training that got so far has nothing left to do."""
     patience = config.training.patience
-    return bool(patience) and state.epoch - state.best_epoch >= patience
+    impatient = bool(patience) and state.epoch - state.best_epoch >= patience
+    return impatient or state.epoch >= config.training.epochs
 
 
 def _line(row: dict[str, float], config: Config, state: State) -> str:

@@ -359,6 +359,27 @@ def test_resume_of_another_recipe_is_refused(tiny_data, tiny_config, tmp_path):
     assert (tmp_path / "run" / "resume.npz").read_bytes() == before
 
 
+def test_a_run_takes_the_persons_it_is_given_and_keeps_to_them(
+    tiny_data, tiny_config, tmp_path
+):
+    """Catches a resume that goes on with other persons."""
+    chosen = np.arange(0, 8), np.arange(8, 11)
+    config = replace(tiny_config, epochs=1)
+
+    summary = training.train(tiny_data, config, tmp_path / "run", persons=chosen)
+
+    assert (summary["train_persons"], summary["validation_persons"]) == (8, 3)
+    for persons in (None, (np.arange(0, 8), np.arange(8, 12))):
+        with pytest.raises(InputError, match="--resume needs the persons"):
+            training.train(
+                tiny_data, config, tmp_path / "run", resume=True, persons=persons
+            )
+    state = training.load_state(tmp_path / "run")
+    assert state.epoch == len(state.history) == 1
+    assert training.is_over(state, config)
+    assert not training.is_over(state, replace(config, epochs=2))
+
+
 def test_resume_of_nothing_is_refused(tiny_data, tiny_config, tmp_path):
     with pytest.raises(InputError, match=r"run\.json"):
         training.train(tiny_data, tiny_config, tmp_path / "run", resume=True)

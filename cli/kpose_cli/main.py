@@ -19,6 +19,11 @@ COMMANDS = {
     "train": ("kpose_cli.train", "train", "Train a pose network on prepared data."),
     "eval": ("kpose_cli.eval", "evaluate", "Score a model on labelled persons."),
     "export": ("kpose_cli.export", "export", "Write SavedModel or TFLite files."),
+    "experiment": (
+        "kpose_cli.experiment",
+        "experiment",
+        "Compare trainings, as the paper does.",
+    ),
     "predict": ("kpose_cli.predict", "predict", "Find people's joints in pictures."),
     "inspect": ("kpose_cli.inspect", "inspect", "Show what a model or data folder is."),
     "doctor": ("kpose_cli.doctor", "doctor", "Check this machine's installation."),
@@ -54,8 +59,10 @@ class Commands(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
-        if all(parameter.name != "debug" for parameter in command.params):
-            command.params.append(_debug_option())
+        below = command.commands.values() if isinstance(command, click.Group) else ()
+        for each in (command, *below):
+            if all(parameter.name != "debug" for parameter in each.params):
+                each.params.append(_debug_option())
         return command
 
     def format_commands(
