@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from kpose import screening
 from kpose.errors import InputError
 from kpose.joints import BODY_13
-from kpose.records import ImageRef
+from kpose.records import BadRecord, ImageRef
 from kpose_datasets import LICENCES, openpose_json, read_source
 
 DATA = Path(os.environ.get("KPOSE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -171,7 +172,9 @@ def test_body_25_is_told_apart_and_refused(tmp_path):
     [
         ("0.json", '{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "Received: 3"),
         ("0.json", '{"people": [{"other": [1]}]}', "pose_keypoints_2d"),
-        ("0.json", '{"people": [{"pose_keypoints_2d": "no"}]}', "could not convert"),
+        ("0.json", '{"people": [{"pose_keypoints_2d": "no"}]}', "Received: 'no'"),
+        ("0.json", '{"people": 5}', "people"),
+        ("0.json", '{"people": [5]}', "people"),
         ("0.json", '{"persons": []}', "people"),
         ("0.json", "[]", "people"),
         ("0.json", "{", "people"),
@@ -189,6 +192,59 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, message):
 
     assert str(tmp_path / "json") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "message"),
+    [
+        (b"{", "damaged_file", "JSON with people"),
+        (b"", "damaged_file", "JSON with people"),
+        (b"\xff\xfe{", "damaged_file", "JSON with people"),
+        (b'{"persons": []}', "damaged_file", "'people'"),
+        (
+            b'{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}',
+            "wrong_number_of_keypoints",
+            "person 0 must have 75 pose_keypoints_2d.* Received: 3",
+        ),
+        (b'{"people": [{"hand": 1}]}', "wrong_number_of_keypoints", "Received: None"),
+        (
+            b'{"people": [{"pose_keypoints_2d": [%s, "x"]}]}' % b",".join([b"1"] * 74),
+            "non_numeric_keypoints",
+            "Received: 'x'",
+        ),
+    ],
+    ids=["cut", "empty", "utf-16", "other", "few", "no points", "text"],
+)
+def test_a_damaged_file_in_a_good_folder_is_one_bad_record(
+    tmp_path, content, reason, message
+):
+    folder = write(tmp_path / "json", {"a_0.json": [person()], "a_2.json": [person()]})
+    (folder / "a_1.json").write_bytes(content)
+
+    first, bad, last = openpose_json.read(folder, tmp_path)
+
+    assert (first.id, last.id) == ("json/a_0/0", "json/a_2/0")
+    assert isinstance(bad, BadRecord)
+    assert (bad.id, bad.source, bad.reason) == ("json/a_1/0", "openpose_json", reason)
+    assert re.search(message, bad.detail)
+    assert str(folder / "a_1.json") in bad.detail
+    assert "\n" not in bad.detail
+
+
+def test_a_bad_person_leaves_the_others_of_the_frame(tmp_path):
+    folder = write(
+        tmp_path / "json", {"a_0.json": [person(), np.zeros(72), person() + 1]}
+    )
+
+    good, bad, other = openpose_json.read(folder, tmp_path)
+
+    assert bad.detail.endswith("numbers of the model BODY_25B. Received: 72")
+    assert [record.id for record in (good, bad, other)] == [
+        "json/a_0/0",
+        "json/a_0/1",
+        "json/a_0/2",
+    ]
+    assert joint(other, "left_shoulder") == [51, 106, 1]
 
 
 @pytest.mark.parametrize(

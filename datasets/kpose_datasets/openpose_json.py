@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpose.errors import InputError
 from kpose.joints import BODY_13
-from kpose.records import ImageRef, PersonRecord
+from kpose.records import BadRecord, ImageRef, PersonRecord
 from kpose_datasets.joint_map import JointMap
 
 SKELETON = BODY_13
@@ -49,41 +50,55 @@ CENTRED = 0.15
 shoulders and of both hips: they are defined so. BODY_25B has other points there."""
 
 
-def read(folder: Path, pictures: Path) -> Iterator[PersonRecord]:
+class Damaged(Exception):
+    """A file or a person that cannot be used: ``args`` are the reason and what came."""
+
+
+def read(folder: Path, images: Path) -> Iterator[PersonRecord | BadRecord]:
     """Yield every labelled person; a frame without one is a record without joints.
+
+    A damaged file, or a person with another number of points, in a good folder is a
+    ``BadRecord``.
 
     Args:
         folder: One JSON file per frame.
-        pictures: The video, or the folder of pictures with the names of the files.
+        images: The video, or the folder of pictures with the names of the files.
 
     Raises:
-        InputError: If there is no such file, one is not OpenPose's, or the points are
-            not BODY_25B's.
+        InputError: If there is no such file, no person in any can be used, or the
+            points are not BODY_25B's.
     """
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError(f"{folder} must be a folder of OpenPose JSON, but has none")
     labels = [(path, _people(path)) for path in files]
-    _require_body_25b(folder, np.concatenate([people for _, people in labels]))
+    everyone = [one for _, found in labels for one in found]
+    people = [one for one in everyone if not isinstance(one, Damaged)]
+    if not people:
+        raise next(InputError(e.args[1]) for e in everyone if isinstance(e, Damaged))
+    _require_body_25b(folder, np.stack(people))
     beside = (
-        {path.stem: path for path in pictures.iterdir() if path.suffix != ".json"}
-        if pictures.is_dir()
+        {path.stem: path for path in images.iterdir() if path.suffix != ".json"}
+        if images.is_dir()
         else None
     )
-    for path, people in labels:
+    for path, found in labels:
         name = path.stem.removesuffix("_keypoints")
-        image = (
-            ImageRef(pictures, frame=_frame(path))
-            if beside is None
-            else ImageRef(beside.get(name, pictures / f"{name}.jpg"))
-        )
-        annotated = people[..., 2] > CONFIDENCE
-        persons = JOINT_MAP.joints(people[..., :2], annotated)
-        for number, joints in enumerate(persons):
+        for number, points in enumerate(found):
+            identity = f"{folder.name}/{name}/{number}"
+            if isinstance(points, Damaged):
+                yield BadRecord(identity, "openpose_json", *points.args)
+                continue
+            image = (
+                ImageRef(images, frame=_frame(path))
+                if beside is None
+                else ImageRef(beside.get(name, images / f"{name}.jpg"))
+            )
+            annotated = points[None, :, 2] > CONFIDENCE
             yield PersonRecord(
-                id=f"{folder.name}/{name}/{number}",
+                id=identity,
                 image=image,
-                joints=joints,
+                joints=JOINT_MAP.joints(points[None, :, :2], annotated)[0],
                 visible=np.full(len(SKELETON), -1, np.int8),
                 source="openpose_json",
                 group=folder.name,
@@ -93,23 +108,31 @@ def read(folder: Path, pictures: Path) -> Iterator[PersonRecord]:
             )
 
 
-def _people(path: Path) -> NDArray[np.float64]:
-    """Return the ``(people, 25, 3)`` points of a file; one of zeros for nobody."""
+def _people(path: Path) -> list[NDArray[np.float64] | Damaged]:
+    """Return ``(25, 3)`` points for each person of a file; zeros for nobody."""
     try:
         people = json.loads(path.read_bytes())["people"]
-        rows = [list(map(float, one["pose_keypoints_2d"])) for one in people if one]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} must be OpenPose's JSON with people, but {error!r}"
-        ) from None
-    for row in rows:
-        if len(row) != 3 * POINTS:
-            raise InputError(
-                f"{path} must have {3 * POINTS} numbers per person, those of the "
-                f"model BODY_25B. Received: {len(row)}"
-            )
+        given = [one.get("pose_keypoints_2d") for one in people if one]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        detail = f"{path} must be OpenPose's JSON with people, but {error!r:.200}"
+        return [Damaged("damaged_file", detail)]
     # Without a row the frame would not be counted at all.
-    return np.reshape(rows or [[0.0] * 3 * POINTS], (-1, POINTS, 3))
+    rows = [_points(path, number, row) for number, row in enumerate(given)]
+    return rows or [np.zeros((POINTS, 3))]
+
+
+def _points(path: Path, number: int, row: Any) -> NDArray[np.float64] | Damaged:
+    """Return the ``(25, 3)`` points of a person."""
+    where = f"{path}: person {number} must have {3 * POINTS} pose_keypoints_2d"
+    if not isinstance(row, list) or len(row) != 3 * POINTS:
+        came = len(row) if isinstance(row, list) else f"{row!r:.80}"
+        detail = f"{where}, numbers of the model BODY_25B. Received: {came}"
+        return Damaged("wrong_number_of_keypoints", detail)
+    wrong = [one for one in row if type(one) not in (int, float)]
+    if wrong:
+        detail = f"{where}, all numbers. Received: {wrong[0]!r:.80}"
+        return Damaged("non_numeric_keypoints", detail)
+    return np.reshape(np.array(row, np.float64), (POINTS, 3))
 
 
 def _frame(path: Path) -> int:
