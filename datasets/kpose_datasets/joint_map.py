@@ -22,6 +22,9 @@ FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 HEAD_TOPS = ("head_top", "top_head", "top_of_head", "headtop")
 
+MAPS = Path(__file__).parent / "maps"
+"""The joint maps that kpose ships, each for tables made as its comments say."""
+
 NECKS = ("neck", "upper_neck", "head_bottom")
 """Points between head and shoulders, by the names that data sets give them."""
 
@@ -69,6 +72,12 @@ class JointMap:
                     "a joint map must map the two sides to different points. "
                     f"Received: the same for {name!r} and {partner!r}"
                 )
+
+    @property
+    def points(self) -> list[int]:
+        """Indices of the points that a joint is made of."""
+        made_of = {row for rows in self.rows.values() for row in rows}
+        return sorted(made_of | {row for row in self.face if row is not None})
 
     def joints(
         self, points: NDArray[np.floating], annotated: NDArray[np.bool_]
@@ -204,23 +213,51 @@ def from_toml(path: Path, names: Sequence[str]) -> JointMap:
     """Return the map in a TOML file.
 
     Its table ``[joints]`` has a point for every joint, or a list of points whose middle
-    the joint is: ``left_wrist = "LWri"``, ``head = ["Neck", "HeadTop"]``.
+    the joint is: ``left_wrist = "LWri"``, ``head = ["Neck", "HeadTop"]``. A head that
+    is made of points of a face is the mean of those that are annotated.
 
     Args:
-        path: The file.
+        path: The file, or the name of one in ``maps`` without its suffix.
         names: The points of the data, in their order.
 
     Raises:
         InputError: If the file cannot be read or has no such table, or names a joint or
             a point that there is not, or only one side of a pair.
     """
+    return from_table(load_toml(path).get("joints"), names, path)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Args:
+        path: The file, or the name of one in ``maps`` without its suffix.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    shipped = MAPS / f"{path}.toml"
+    if len(path.parts) == 1 and shipped.is_file():
+        path = shipped
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"expected a joint map at {path}, but there is none") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} must be a TOML file: {error}") from None
-    table: Any = value.get("joints")
+
+
+def from_table(table: Any, names: Sequence[str], path: Path) -> JointMap:
+    """Return the map in the table ``[joints]`` of a TOML file, as ``from_toml`` does.
+
+    Args:
+        table: The table, None where the file has none.
+        names: The points of the data, in their order.
+        path: The file, for errors.
+
+    Raises:
+        InputError: As ``from_toml``.
+    """
     if not isinstance(table, dict) or not table:
         raise InputError(
             f'{path} must have a table [joints] with lines such as left_wrist = "LWri"'
@@ -235,14 +272,20 @@ def from_toml(path: Path, names: Sequence[str]) -> JointMap:
                 f"Received: {made_of!r:.100}"
             )
         for point in points:
-            if point not in at:
+            if not isinstance(point, str) or point not in at:
                 raise InputError(
                     f"{path}: {joint} must be made of the points of the data, "
                     f"{', '.join(map(str, names)):.400}. Received: {point!r:.100}"
                 )
         rows[joint] = [at[point] for point in points]
     head = rows.get("head", [])
+    of_face = {plain_name(names[row]): row for row in head}
+    face: list[int | None] = []
+    rule = "mid" if len(head) > 1 else "point"
+    if head and set(of_face) <= set(FACE):
+        face, rule = [of_face.get(name) for name in FACE], "face"
+        del rows["head"]
     try:
-        return JointMap(rows, head_rule="mid" if len(head) > 1 else "point")
+        return JointMap(rows, face, rule)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
