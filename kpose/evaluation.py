@@ -2,8 +2,8 @@
 
 One crop of each person, without augmentation; ``kpose.persons`` says what it is cut
 around. With the flip test a prediction is the average over the crop and its mirror
-image (section 3.7). The metrics are those of ``kpose.metrics``; ``DEFINITION`` says in
-words what they count and is printed with every table.
+image (section 3.7). The metrics are those of ``kpose.metrics`` and ``kpose.oks``;
+``DEFINITIONS`` says in words what they count and is printed with every table.
 """
 
 from collections.abc import Iterable
@@ -19,25 +19,62 @@ from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
 from kpose.metrics import (
+    HEAD_THRESHOLD,
     PIXELS,
     THRESHOLD,
+    area_under_curve,
     correct,
     errors,
     pck_by_group,
+    pckh_by_group,
     torso_lengths,
 )
+from kpose.oks import AveragePrecision, average_precision
 from kpose.runtime import Network, Prediction
-
-DEFINITION = (
-    f"PCK@{THRESHOLD}: percentage of annotated keypoints (occluded ones too) at most "
-    f"{THRESHOLD} x torso length away from the ground truth; torso length = distance "
-    "from right shoulder to left hip in the ground truth of that person; All = correct "
-    "/ annotated keypoints. Persons without a torso are left out of PCK and counted. "
-    f"px: mean distance over annotated keypoints, pixels of a {PIXELS} px crop."
-)
 
 CURVE = np.arange(51) / 100
 """Thresholds of the PCK curve."""
+
+PCK_TITLE, PCKH_TITLE = f"PCK@{THRESHOLD}", f"PCKh@{HEAD_THRESHOLD}"
+
+DEFINITIONS = {
+    PCK_TITLE: (
+        "percentage of annotated keypoints (occluded ones too) at most "
+        f"{THRESHOLD} x torso length away from the ground truth; torso length = "
+        "distance from right shoulder to left hip in the ground truth of that person; "
+        "All = correct / annotated keypoints. Persons without a torso are left out of "
+        "PCK and counted."
+    ),
+    "px": f"mean distance over annotated keypoints, pixels of a {PIXELS} px crop.",
+    "AUC": (
+        f"area under the curve of PCK over its threshold from {CURVE[0]:g} to "
+        f"{CURVE[-1]:g} torso lengths, in percent of the full area; trapezoids between "
+        f"{len(CURVE)} thresholds. The same keypoints count as for PCK."
+    ),
+    PCKH_TITLE: (
+        f"as PCK, but at most {HEAD_THRESHOLD} x head size away; needs no torso. "
+        "Head size on MPII: 0.6 x diagonal of the person's head box; on LSP and LSPET, "
+        "which have no head boxes: distance from neck to head top. Persons without a "
+        "head size are left out of PCKh and counted. Compared are the joints of kpose. "
+        "MPII's protocol leaves out pelvis and thorax, which kpose has not, but has "
+        "head top and upper neck where kpose has one head: it is not the published "
+        "PCKh."
+    ),
+    "AP": (
+        "COCO's average precision in percent, by pycocotools: the mean over OKS "
+        "thresholds 0.50, 0.55, ..., 0.95; AP50 and AP75 at one. OKS with COCO's "
+        "sigmas and the area of the person's segment, over the joints that COCO has a "
+        "sigma for: of the 13 the 12 of the limbs, not the head. The people are given: "
+        "one answer per labelled person, compared with that person alone, no detector; "
+        "it is not the published AP. Score = mean confidence over these joints, "
+        "without confidence 1 for everybody, in the order of the data. Persons without "
+        "an area or such a joint are left out of AP and counted."
+    ),
+}
+"""What each metric counts, by its name in tables."""
+
+DEFINITION = " ".join(f"{name}: {DEFINITIONS[name]}" for name in (PCK_TITLE, "px"))
+"""Those of ``table`` in one paragraph."""
 
 COLUMNS = ("head", "wrist", "elbow", "shoulder", "hip", "knee", "ankle")
 """Joint groups in the order of the paper's Table 5."""
@@ -75,6 +112,9 @@ class Scores:
             group has no counted keypoint.
         curve: The same for every threshold of ``CURVE``, ``(51,)`` each.
         pixel_error: Mean distance over annotated joints, pixels of a 224 px crop.
+        excluded_no_head_size: How many persons are left out of PCKh.
+        pckh: PCKh@0.5 in percent like ``pck``; None where nobody has a head size.
+        oks_ap: OKS AP in percent; None where nobody has an area.
         reliability: How often the keypoints that PCK counts are correct, by confidence;
             None where the network gives no confidence.
         mean_pose: The scores of predicting the mean pose for everybody, where known.
@@ -87,10 +127,25 @@ class Scores:
     pck: dict[str, float]
     curve: dict[str, NDArray[np.float64]]
     pixel_error: float
+    excluded_no_head_size: int
+    pckh: dict[str, float] | None = None
+    oks_ap: AveragePrecision | None = None
     reliability: Reliability | None = None
     mean_pose: "Scores | None" = None
     worst: tuple[Example, ...] = ()
     best: tuple[Example, ...] = ()
+
+    @property
+    def auc(self) -> dict[str, float]:
+        """Area under each curve, percent of the full area; NaN where there is none."""
+        return {
+            name: area_under_curve(CURVE, values) for name, values in self.curve.items()
+        }
+
+    @property
+    def excluded_no_area(self) -> int:
+        """How many persons are left out of the OKS AP."""
+        return self.persons - (self.oks_ap.persons if self.oks_ap else 0)
 
     @property
     def calibration_error(self) -> float | None:
@@ -100,19 +155,27 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON values.
 
-        PCK is in percent of 100, confidence and its calibration error are of 1; null
-        stands for NaN and for what the network does not give.
+        PCK, PCKh, AUC and AP are in percent of 100, confidence and its calibration
+        error are of 1; null stands for NaN, and for what neither the network nor the
+        labels give.
         """
         tenth = int(np.flatnonzero(CURVE == 0.1)[0])
         value: dict[str, Any] = {
-            f"pck@{THRESHOLD}": {name: _rounded(x) for name, x in self.pck.items()},
+            f"pck@{THRESHOLD}": _rounded_all(self.pck),
             "pck@0.1": {name: _rounded(x[tenth]) for name, x in self.curve.items()},
+            f"pckh@{HEAD_THRESHOLD}": _rounded_all(self.pckh) if self.pckh else None,
+            "auc": _rounded_all(self.auc),
+            "oks_ap": None,
             "pixel_error": _rounded(self.pixel_error),
             "persons": self.persons,
             "excluded_no_torso": self.excluded_no_torso,
+            "excluded_no_head_size": self.excluded_no_head_size,
+            "excluded_no_area": self.excluded_no_area,
             "calibration_error": None,
             "reliability": None,
         }
+        if self.oks_ap is not None:
+            value["oks_ap"] = _rounded_all(self.oks_ap._asdict())
         if self.reliability is not None:
             value["calibration_error"] = _rounded(self.reliability.error, 4)
             value["reliability"] = {
@@ -129,12 +192,18 @@ def _rounded(value: float, digits: int = 3) -> float | None:
     return round(float(value), digits) if np.isfinite(value) else None
 
 
+def _rounded_all(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: _rounded(value) for name, value in values.items()}
+
+
 def evaluate(
     network: Network,
     batches: Iterable[tuple[Image, NDArray[np.float32]]],
     *,
     flip_test: bool = True,
     mean_pose: ArrayLike | None = None,
+    head_sizes: ArrayLike | None = None,
+    areas: ArrayLike | None = None,
 ) -> Scores:
     """Return what ``network`` scores on ``batches``.
 
@@ -145,10 +214,13 @@ def evaluate(
         flip_test: Average with the prediction for the mirrored crop (section 3.7).
         mean_pose: ``(joints, 2)``, the mean of the *training* joints in crop units; its
             scores are the baseline. None where it is not known.
+        head_sizes: ``(persons,)`` for PCKh, crop units, 0 where unknown; None where
+            all are. Read after the last batch, so that a list may grow with them.
+        areas: The same for OKS AP: areas of the segments, crop units squared.
 
     Raises:
-        InputError: If there is no person, the joints are not those of the model, or the
-            skeleton has no torso.
+        InputError: If there is no person, the joints are not those of the model, the
+            skeleton has no torso, or head sizes or areas are not one per person.
     """
     skeleton = network.skeleton
     all_joints: list[NDArray[np.float32]] = []
@@ -185,9 +257,12 @@ def evaluate(
         raise InputError("an evaluation needs at least one person. Received: none")
     truth, answer = np.concatenate(all_joints), runtime.join(predictions)
     half = min(len(kept) // 2, SHOWN)
+    sizes = {"head_sizes": head_sizes, "areas": areas}
     return replace(
-        score(truth, answer.keypoints, skeleton, answer.confidence),
-        mean_pose=None if mean_pose is None else constant(truth, mean_pose, skeleton),
+        score(truth, answer.keypoints, skeleton, answer.confidence, **sizes),
+        mean_pose=None
+        if mean_pose is None
+        else constant(truth, mean_pose, skeleton, **sizes),
         best=tuple(kept[:half]),
         worst=tuple(kept[: half - 1 : -1][:SHOWN] if half else kept),
     )
@@ -198,6 +273,9 @@ def score(
     keypoints: ArrayLike,
     skeleton: Skeleton,
     confidence: ArrayLike | None = None,
+    *,
+    head_sizes: ArrayLike | None = None,
+    areas: ArrayLike | None = None,
 ) -> Scores:
     """Return the scores of given keypoints.
 
@@ -206,8 +284,17 @@ def score(
         keypoints: ``(persons, joints, 2)`` predicted, crop units.
         skeleton: Names of the joints; needs a torso.
         confidence: ``(persons, joints)``, 0 to 1, where there is one.
+        head_sizes: ``(persons,)`` for PCKh, crop units, 0 where unknown; None where
+            all are.
+        areas: The same for OKS AP: areas of the segments, crop units squared.
+
+    Raises:
+        InputError: If the skeleton has no torso, or head sizes or areas are not one per
+            person.
     """
     truth, predicted = np.asarray(joints), np.asarray(keypoints)
+    heads = _known("head sizes", head_sizes, len(truth))
+    area = _known("areas", areas, len(truth))
     right, counted = map(np.asarray, correct(truth, predicted, skeleton.torso))
     good = [
         np.asarray(correct(truth, predicted, skeleton.torso, threshold)[0])
@@ -229,14 +316,45 @@ def score(
         pck=pck_by_group(truth, predicted, skeleton.torso, skeleton.groups),
         curve=curve,
         pixel_error=PIXELS * total / annotated if annotated else float("nan"),
+        excluded_no_head_size=int((heads == 0).sum()),
+        pckh=pckh_by_group(truth, predicted, heads, skeleton.groups)
+        if heads.any()
+        else None,
+        oks_ap=average_precision(truth, predicted, area, skeleton, confidence),
         reliability=None
         if confidence is None
         else reliability(np.asarray(confidence)[counted], right[counted]),
     )
 
 
-def constant(joints: ArrayLike, pose: ArrayLike, skeleton: Skeleton) -> Scores:
+def _known(what: str, values: ArrayLike | None, persons: int) -> NDArray[np.float32]:
+    """Return ``(persons,)`` with 0 for what is not known, not finite or negative."""
+    if values is None:
+        return np.zeros(persons, np.float32)
+    found = np.asarray(values, np.float32)
+    if found.shape != (persons,):
+        raise InputError(
+            f"{what} must be {persons}, one per person. Received: shape {found.shape}"
+        )
+    return np.where(np.isfinite(found), np.maximum(found, 0), np.float32(0))
+
+
+def constant(
+    joints: ArrayLike,
+    pose: ArrayLike,
+    skeleton: Skeleton,
+    *,
+    head_sizes: ArrayLike | None = None,
+    areas: ArrayLike | None = None,
+) -> Scores:
     """Return the scores of predicting ``pose`` ``(joints, 2)`` for everybody.
+
+    Args:
+        joints: As for ``score``, like ``skeleton``, ``head_sizes`` and ``areas``.
+        pose: Crop units.
+        skeleton: Names of the joints.
+        head_sizes: For PCKh.
+        areas: For OKS AP.
 
     Raises:
         InputError: If the pose has not the joints of the skeleton.
@@ -248,7 +366,13 @@ def constant(joints: ArrayLike, pose: ArrayLike, skeleton: Skeleton) -> Scores:
             f"Received: {keypoints.shape}"
         )
     shape = (len(np.asarray(joints)), *keypoints.shape)
-    return score(joints, np.broadcast_to(keypoints, shape), skeleton)
+    return score(
+        joints,
+        np.broadcast_to(keypoints, shape),
+        skeleton,
+        head_sizes=head_sizes,
+        areas=areas,
+    )
 
 
 def person_errors(joints: ArrayLike, keypoints: ArrayLike) -> list[float]:
@@ -280,18 +404,55 @@ def table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
     Args:
         rows: Scores by the name of their row, all of the same skeleton.
     """
-    names = [name for row in rows.values() for name in row.pck if name != "all"]
-    groups = list(dict.fromkeys([*(c for c in COLUMNS if c in names), *names]))
-    header = ["PCK@0.2", *groups, "All", "px"]
+    groups = _groups(rows)
+    header = [PCK_TITLE, *groups, "All", "px"]
     cells = [
-        [
-            title,
-            *(_cell(scores.pck[name]) for name in [*groups, "all"]),
-            _cell(scores.pixel_error),
-        ]
+        [title, *_cells(scores.pck, groups), _cell(scores.pixel_error)]
         for title, scores in rows.items()
     ]
     return header, cells
+
+
+def other_table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of the metrics beside PCK and pixel error.
+
+    All in percent, over all joints; "-" where the labels have nothing for a metric.
+
+    Args:
+        rows: Scores by the name of their row.
+    """
+    header = ["other metrics", "AUC", PCKH_TITLE, "AP", "AP50", "AP75"]
+    cells = []
+    for title, scores in rows.items():
+        pckh = scores.pckh["all"] if scores.pckh else np.nan
+        oks = scores.oks_ap[:3] if scores.oks_ap else (np.nan,) * 3
+        cells.append([title, *map(_cell, (scores.auc["all"], pckh, *oks))])
+    return header, cells
+
+
+def group_table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of AUC and PCKh by group, columns as ``table``.
+
+    Args:
+        rows: Scores by the name of their row, all of the same skeleton.
+    """
+    groups = _groups(rows)
+    cells = [
+        [f"{metric}, {title}", *_cells(values, groups)]
+        for metric in ("AUC", PCKH_TITLE)
+        for title, scores in rows.items()
+        if (values := scores.auc if metric == "AUC" else scores.pckh)
+    ]
+    return ["%", *groups, "All"], cells
+
+
+def _groups(rows: dict[str, Scores]) -> list[str]:
+    names = [name for row in rows.values() for name in row.pck if name != "all"]
+    return list(dict.fromkeys([*(c for c in COLUMNS if c in names), *names]))
+
+
+def _cells(values: dict[str, float], groups: list[str]) -> list[str]:
+    return [_cell(values[name]) for name in [*groups, "all"]]
 
 
 def _cell(value: float) -> str:

@@ -1,4 +1,4 @@
-"""PCK and pixel error: what a pose network is judged by.
+"""PCK, PCKh, AUC and pixel error: what a pose network is judged by.
 
 PCK (paper section 4): a keypoint is correct if its distance to the ground truth is at
 most ``threshold`` (0.2) times the torso length of that person, the distance from right
@@ -6,6 +6,9 @@ shoulder to left hip in the ground truth. Occluded but annotated keypoints count
 person without a torso (one of the two joints unannotated, or no distance between them)
 is left out, and counted. "All" is correct / annotated keypoints: joint-weighted
 (docs/paper-readings.md, readings 16 and 17). Results are percentages of 100.
+
+PCKh is the same with at most 0.5 times the head size of that person, AUC the area under
+the curve of PCK over its threshold. OKS AP is in ``kpose.oks``.
 
 The functions take numpy arrays or backend tensors and compute in float32, so that a
 metric in a training step and an evaluation afterwards agree to the last keypoint.
@@ -21,6 +24,9 @@ from numpy.typing import ArrayLike
 
 THRESHOLD = 0.2
 """Fraction of the torso length (paper section 4)."""
+
+HEAD_THRESHOLD = 0.5
+"""Fraction of the head size, as MPII's PCKh@0.5."""
 
 PIXELS = 224
 """The pixel error is in pixels of a crop of this side, whatever the network's own."""
@@ -56,6 +62,28 @@ def torso_lengths(joints: ArrayLike, torso: Sequence[int]) -> KerasTensor:
     return ops.sqrt(ops.sum(ops.square(difference), axis=-1))
 
 
+def within(
+    joints: ArrayLike, keypoints: ArrayLike, lengths: ArrayLike, threshold: float
+) -> tuple[KerasTensor, KerasTensor]:
+    """Return which keypoints are near enough, and which count at all.
+
+    Args:
+        joints: ``(persons, joints, 3)``: x and y in crop units, 1 where annotated.
+        keypoints: ``(persons, joints, 2)`` predicted, crop units. NaN is not near.
+        lengths: ``(persons,)`` what distances are compared with, crop units; a person
+            with 0 does not count.
+        threshold: Fraction of the length; a distance equal to it is near enough.
+
+    Returns:
+        Two bool arrays ``(persons, joints)``. A keypoint counts if it is annotated and
+        the person has a length; only such a keypoint is ever near enough.
+    """
+    truth = ops.convert_to_tensor(joints, "float32")
+    unit = ops.convert_to_tensor(lengths, "float32")[:, None]
+    counted = (truth[..., 2] > 0) & (unit > 0)
+    return (errors(truth, keypoints) <= threshold * unit) & counted, counted
+
+
 def correct(
     joints: ArrayLike,
     keypoints: ArrayLike,
@@ -74,10 +102,7 @@ def correct(
         Two bool arrays ``(persons, joints)``. A keypoint counts if it is annotated and
         the person has a torso; only such a keypoint is ever correct.
     """
-    truth = ops.convert_to_tensor(joints, "float32")
-    lengths = torso_lengths(truth, torso)[:, None]
-    counted = (truth[..., 2] > 0) & (lengths > 0)
-    return (errors(truth, keypoints) <= threshold * lengths) & counted, counted
+    return within(joints, keypoints, torso_lengths(joints, torso), threshold)
 
 
 def pck_by_group(
@@ -98,9 +123,49 @@ def pck_by_group(
         groups: Joint indices by name (``Skeleton.groups``).
         threshold: Fraction of the torso length.
     """
+    return _by_group(correct(joints, keypoints, torso, threshold), groups)
+
+
+def pckh_by_group(
+    joints: ArrayLike,
+    keypoints: ArrayLike,
+    head_sizes: ArrayLike,
+    groups: dict[str, tuple[int, ...]],
+    threshold: float = HEAD_THRESHOLD,
+) -> dict[str, float]:
+    """Return PCKh in percent: ``"all"`` and one value per group of joints.
+
+    A group without any counted keypoint is NaN. A torso is not needed.
+
+    Args:
+        joints: ``(persons, joints, 3)``: x and y in crop units, 1 where annotated.
+        keypoints: ``(persons, joints, 2)`` predicted, crop units.
+        head_sizes: ``(persons,)`` crop units; a person with 0 is left out.
+        groups: Joint indices by name (``Skeleton.groups``).
+        threshold: Fraction of the head size.
+    """
+    return _by_group(within(joints, keypoints, head_sizes, threshold), groups)
+
+
+def area_under_curve(thresholds: ArrayLike, values: ArrayLike) -> float:
+    """Return the area under a curve over that of 100 % everywhere, in percent.
+
+    By trapezoids. NaN where a value is.
+
+    Args:
+        thresholds: ``(points,)``, rising.
+        values: ``(points,)`` percentages of 100.
+    """
+    x, y = np.asarray(thresholds, np.float64), np.asarray(values, np.float64)
+    return float(np.trapezoid(y, x) / (x[-1] - x[0]))
+
+
+def _by_group(
+    flags: tuple[KerasTensor, KerasTensor], groups: dict[str, tuple[int, ...]]
+) -> dict[str, float]:
+    """Return the percentages of what ``within`` returned."""
     good, counted = (
-        np.asarray(ops.convert_to_numpy(flags)).sum(axis=0)
-        for flags in correct(joints, keypoints, torso, threshold)
+        np.asarray(ops.convert_to_numpy(flag)).sum(axis=0) for flag in flags
     )
     columns = {"all": tuple(range(len(counted))), **groups}
     return {

@@ -35,6 +35,9 @@ class Persons:
         batches: Given the side of the crops in pixels, yields crops ``(n, side, side,
             3)`` RGB uint8 and joints ``(n, joints, 3)`` in crop units.
         names: Their names; grows with what ``batches`` yields.
+        head_sizes: For PCKh, crop units, 0 where unknown; grows likewise.
+        areas: For OKS AP, of their segments, crop units squared, 0 where unknown; grows
+            likewise.
         splits: How many of each (source, official split); grows likewise.
         tallies: What was skipped, by source; grows likewise.
     """
@@ -43,6 +46,8 @@ class Persons:
     count: int
     batches: Callable[[int], Iterator[tuple[Image, NDArray[np.float32]]]]
     names: list[str] = field(default_factory=list)
+    head_sizes: list[float] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
     splits: Counter[tuple[str, str]] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=dict)
 
@@ -81,8 +86,15 @@ def prepared(data: PreparedData, split: str | None) -> Persons:
         return samples(data, indices, size)
 
     people = [(str(data.source[i]), str(data.split[i])) for i in indices]
-    names = [str(data.ids[i]) for i in indices]
-    return Persons(data.skeleton, len(indices), batches, names, Counter(people))
+    return Persons(
+        data.skeleton,
+        len(indices),
+        batches,
+        names=[str(data.ids[i]) for i in indices],
+        head_sizes=data.head_size[indices].tolist(),
+        areas=data.area[indices].tolist(),
+        splits=Counter(people),
+    )
 
 
 def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
@@ -114,7 +126,10 @@ def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
             if isinstance(placed, str):
                 tallies[record.source].skip(placed, record.id)
                 continue
+            side = placed.square.side
             persons.names.append(record.id)
+            persons.head_sizes.append(record.head_size / side)
+            persons.areas.append(record.area / side**2)
             persons.splits[record.source, record.split] += 1
             yield images.crop(picture, placed.square, size), placed.joints
         require_usable(len(persons.names), tallies)

@@ -8,7 +8,7 @@ import csv
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,11 @@ from kpose.errors import InputError
 from kpose.evaluation import (
     COLUMNS,
     CURVE,
-    DEFINITION,
+    DEFINITIONS,
     Example,
     Scores,
+    group_table,
+    other_table,
     table,
     with_baseline,
 )
@@ -55,6 +57,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What terms mean, one line each."""
+
+    title: str
+    terms: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of cells under a header; the first column is text, the others numbers."""
 
@@ -80,7 +90,7 @@ class Pictures:
     note: str = ""
 
 
-Section = Text | Table | Pictures
+Section = Text | Terms | Table | Pictures
 
 STYLE = """
 :root { color-scheme: light; }
@@ -88,12 +98,14 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem;
   max-width: 60rem; color: #1f2328; background: #fff; }
 h1 { font-size: 1.6rem; line-height: 1.2; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-p, figcaption, summary { color: #4a5158; }
+p, figcaption, summary, dd { color: #4a5158; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #d8dee4;
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+dt { font-weight: 600; }
+dd { margin: 0 0 .5rem; }
 .grid { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
 .grid.one { grid-template-columns: 1fr; }
@@ -131,6 +143,13 @@ def _section(section: Section) -> str:
             if section.preformatted
             else f"<p>{text}</p>"
         )
+        return "\n".join(parts)
+    if isinstance(section, Terms):
+        terms = "\n".join(
+            f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>"
+            for term, meaning in section.terms.items()
+        )
+        parts.append(f"<dl>\n{terms}\n</dl>")
         return "\n".join(parts)
     if isinstance(section, Table):
         head = _row("th", section.header)
@@ -190,10 +209,12 @@ def score_sections(
         card: The model's card.
         history: ``log.csv`` of the training run.
     """
-    header, rows = table(with_baseline(name, scores))
+    rows = with_baseline(name, scores)
     sections: list[Section] = [
-        Table("Scores", header, rows, facts),
-        Text("What the numbers mean", DEFINITION),
+        Table("Scores", *table(rows), facts),
+        Table("Other metrics", *other_table(rows)),
+        Table("AUC and PCKh by joint", *group_table(rows)),
+        Terms("Definitions", DEFINITIONS),
         Pictures("PCK curve", [plot_curve(name, scores)]),
     ]
     if scores.reliability is not None:

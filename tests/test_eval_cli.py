@@ -1,5 +1,6 @@
 """``kpose eval`` from the command line, and the persons it reads."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from click.testing import CliRunner
 
 import kpose_datasets
 from kpose import persons
+from kpose.evaluation import DEFINITIONS
+from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import BODY_13, COCO_17
 from kpose.models import store
+from kpose.screening import Source
 from kpose.shards import PreparedData
 from kpose_cli.main import main
 
@@ -90,7 +94,10 @@ def test_a_set_is_read_directly_test_persons_first(model, root):
     assert found["persons"] == 3
     assert found["skipped"] == {"missing_image": 1, "unreadable_image": 1}
     assert found["flip_test"] is False and found["leak"] is None
-    assert "right shoulder to left hip" in found["definition"]
+    for words in ("right shoulder to left hip", "head size", "trapezoids", "OKS"):
+        assert words in found["definition"]
+    assert found["oks_ap"] is None and found["excluded_no_area"] == 3
+    assert 0 < found["auc"]["all"] < 100
     # The network answers the mean pose: the two rows are one.
     assert 0 < found["pixel_error"] < 224
     baseline = found["mean_pose"]
@@ -105,11 +112,18 @@ def test_the_table_has_the_rows_and_columns_of_table_5(model, root):
     lines = result.stdout.splitlines()
     header = "PCK@0.2 head wrist elbow shoulder hip knee ankle All px"
     assert lines[0].split() == header.split()
+    other = "other metrics AUC PCKh@0.5 AP AP50 AP75"
+    assert lines[4].split() == other.split()
     assert lines[1].startswith("mean pose ") and lines[2].startswith("constant ")
     assert len({len(line) for line in lines[:3]}) == 1
-    assert "3 lsp test" in lines[3] and "1 unreadable_image" in lines[3]
-    assert "Flip test on" in lines[3]
-    assert lines[4].startswith("PCK@0.2: percentage of annotated keypoints")
+    assert lines[5].startswith("mean pose ") and lines[6].startswith("constant ")
+    assert lines[6].split()[3:] == ["-", "-", "-"]
+    assert "3 lsp test" in lines[8] and "1 unreadable_image" in lines[8]
+    assert "0 without a torso, not in PCK; 0 without a head size" in lines[8]
+    assert "3 without an area or a joint for OKS, not in AP" in lines[8]
+    assert "Flip test on" in lines[8]
+    assert lines[9].startswith("PCK@0.2: percentage of annotated keypoints")
+    assert [line.split(":")[0] for line in lines[9:]] == list(DEFINITIONS)
 
 
 def test_the_flip_test_averages_the_constant_answer_with_its_mirror(model, root):
@@ -123,6 +137,40 @@ def test_the_flip_test_averages_the_constant_answer_with_its_mirror(model, root)
     expected = 224 * np.linalg.norm(joints[..., :2] - averaged, axis=-1).mean()
     assert found["pixel_error"] == pytest.approx(expected, abs=2e-3)
     assert found["flip_test"] is True
+
+
+def test_head_sizes_are_those_of_the_picture(model, root):
+    found = summary(model, "--data", f"lsp:{root}", "--no-flip-test")
+
+    labels = scipy.io.loadmat(root / "joints.mat")["joints"]
+    near = 0
+    for record in kpose_datasets.read_source(f"lsp:{root}@test").records:
+        row = int(record.id.removeprefix("im")) - 1
+        if row > 1002:
+            continue  # no picture, or none that can be read
+        square = SquareCrop.around(person_box(record.joints))
+        off = square.crop_to_image(POSE[:13]) - record.joints[:, :2]
+        neck, top = labels[:2, 12, row], labels[:2, 13, row]
+        limit = 0.5 * np.linalg.norm(top - neck)
+        near += int((np.linalg.norm(off, axis=1) <= limit).sum())
+    assert 0 < near < 39
+    assert found["pckh@0.5"]["all"] == pytest.approx(100 * near / 39, abs=1e-3)
+    assert found["excluded_no_head_size"] == 0
+
+
+def test_head_sizes_and_areas_are_in_the_units_of_each_crop(root):
+    first, second = list(kpose_datasets.read_source(f"lsp:{root}@train").records)[:2]
+    records = [
+        dataclasses.replace(first, box=Box(0, 0, 100, 50), head_size=20.0),
+        dataclasses.replace(second, box=Box(30, 20, 80, 60), area=500.0, head_size=0),
+    ]
+    people = persons.labelled([Source("mine", records, "none")], BODY_13)
+
+    for _ in people.batches(SIZE):
+        pass
+
+    assert people.head_sizes == pytest.approx([20 / 100, 0])
+    assert people.areas == pytest.approx([0, 500 / 50**2])
 
 
 @pytest.mark.parametrize(
@@ -177,6 +225,8 @@ def test_prepared_data_and_the_set_itself_give_the_same_crops(root, tmp_path):
     np.testing.assert_array_equal(joints, other_joints)
     assert stored.names == direct.names
     assert stored.names == ["im0001", "im0002", "im1001", "im1002", "im1003"]
+    np.testing.assert_allclose(stored.head_sizes, direct.head_sizes, rtol=1e-6)
+    assert min(direct.head_sizes) > 0 and stored.areas == direct.areas == [0] * 5
     assert stored.splits == direct.splits == {("lsp", "train"): 2, ("lsp", "test"): 3}
 
 
@@ -188,6 +238,7 @@ def test_prepared_data_scores_like_the_set_itself(model, root, tmp_path):
         found = summary(model, data)
         for key in ("pck@0.2", "pixel_error", "persons", "evaluated", "mean_pose"):
             assert found[key] == direct[key]
+        assert found["pckh@0.5"] == direct["pckh@0.5"]
 
 
 def test_without_test_persons_all_are_taken(model, root, tmp_path):

@@ -6,7 +6,16 @@ import pytest
 from kpose import evaluation
 from kpose.confidence import Curve
 from kpose.errors import InputError
-from kpose.evaluation import CURVE, SHOWN, evaluate, score, table, with_baseline
+from kpose.evaluation import (
+    CURVE,
+    SHOWN,
+    evaluate,
+    group_table,
+    other_table,
+    score,
+    table,
+    with_baseline,
+)
 from kpose.joints import BODY_13, COCO_17, Skeleton
 from kpose.runtime import Prediction
 
@@ -108,6 +117,104 @@ def test_the_curve_passes_through_the_scores():
     at = {name: values[20] for name, values in found.curve.items()}
     assert 10 < at["all"] < 90
     assert at == pytest.approx(found.pck)
+
+
+def test_the_area_under_the_curve_by_group():
+    joints = truth(2)
+    joints[:, ROWS.index("right_knee")] = joints[:, ROWS.index("left_knee")] = 0
+    keypoints = joints[..., :2].copy()
+    keypoints[:, ROWS.index("head"), 0] += 0.125  # a quarter of a torso
+    keypoints[:, ROWS.index("left_hip"), 0] += 1
+
+    found = score(joints, keypoints, BODY_13)
+
+    # Of 50 parts the last 25 are full and the one before them is half full.
+    assert found.auc["head"] == pytest.approx(51)
+    assert found.auc["hip"] == pytest.approx(50)
+    assert found.auc["all"] == pytest.approx((51 + 9 * 100) / 11)
+    assert np.isnan(found.auc["knee"])
+    assert found.to_json()["auc"]["knee"] is None
+
+
+def sized(persons=4):
+    """Persons of whom the first two have a head size and the last two an area.
+
+    A third of the head size of the first and all of that of the second is how far off
+    their heads are; the last one is wholly wrong.
+    """
+    joints = truth(persons)
+    keypoints = joints[..., :2].copy()
+    keypoints[0, ROWS.index("head"), 0] += 0.0625
+    keypoints[1, ROWS.index("head"), 0] += 0.25
+    keypoints[3] += 1
+    return joints, keypoints, [0.1875, 0.25, 0, 0], [0, 0, 0.2, 0.2]
+
+
+def test_head_sizes_and_areas_that_grow_with_the_batches():
+    joints, keypoints, heads, areas = sized()
+    head_sizes, grown = [], []
+
+    def growing():
+        for start, batch in enumerate(batches(joints, 1)):
+            head_sizes.append(heads[start])
+            grown.append(areas[start])
+            yield batch
+
+    found = evaluate(
+        Fake(keypoints),
+        growing(),
+        flip_test=False,
+        mean_pose=joints[0, :, :2],
+        head_sizes=head_sizes,
+        areas=grown,
+    )
+
+    assert (found.excluded_no_head_size, found.excluded_no_area) == (2, 2)
+    assert found.pckh["all"] == pytest.approx(100 * 25 / 26)
+    assert (found.pckh["head"], found.pckh["wrist"]) == (50, 100)
+    # One of two is right, before the wrong one: 51 of 101 recalls have precision 1.
+    ap = 100 * 51 / 101
+    assert found.oks_ap == (*[pytest.approx(ap)] * 3, 2)
+    value = found.to_json()
+    assert value["pckh@0.5"]["head"] == 50
+    assert value["oks_ap"] == {
+        **{name: round(ap, 3) for name in ("ap", "ap50", "ap75")},
+        "persons": 2,
+    }
+    assert (value["excluded_no_head_size"], value["excluded_no_area"]) == (2, 2)
+    # The mean pose is that of the first person, and is scored on the same ones.
+    assert found.mean_pose.excluded_no_head_size == 2
+    assert found.mean_pose.pckh["all"] >= 50
+    assert found.mean_pose.oks_ap.persons == 2
+
+
+def test_confidence_orders_the_answers_of_the_average_precision():
+    joints, keypoints, _, areas = sized()
+    confidence = np.full((4, 13), 0.5)
+    confidence[3] = 0.9
+
+    found = score(joints, keypoints, BODY_13, confidence, areas=areas)
+
+    assert found.oks_ap.ap == pytest.approx(50 * 51 / 101)
+
+
+@pytest.mark.parametrize("unknown", [0, np.nan, np.inf, -1])
+def test_what_nobody_has_is_not_scored(unknown):
+    joints = truth(2)
+
+    found = score(
+        joints,
+        joints[..., :2],
+        BODY_13,
+        head_sizes=[unknown] * 2,
+        areas=[unknown] * 2,
+    )
+
+    assert found.pckh is None and found.oks_ap is None
+    assert (found.excluded_no_head_size, found.excluded_no_area) == (2, 2)
+    value = found.to_json()
+    assert value["pckh@0.5"] is None and value["oks_ap"] is None
+    assert value["auc"]["all"] == 100
 
 
 def test_flip_test_averages_with_the_mirrored_crop():
@@ -289,6 +396,31 @@ def test_tables_are_in_the_order_of_table_5():
     assert rows[0][:-1] == ["mean pose", "-", *["0.0"] * 7]
 
 
+def test_the_other_metrics_have_a_table_of_their_own():
+    joints, keypoints, heads, areas = sized()
+    known = score(joints, keypoints, BODY_13, head_sizes=heads, areas=areas)
+    unknown = score(joints, joints[..., :2], BODY_13)
+
+    header, rows = other_table({"a": known, "b": unknown})
+
+    assert header == ["other metrics", "AUC", "PCKh@0.5", "AP", "AP50", "AP75"]
+    assert rows[0][2:] == ["96.2", "50.5", "50.5", "50.5"]
+    assert rows[1] == ["b", "100.0", "-", "-", "-", "-"]
+
+
+def test_auc_and_pckh_by_group_are_in_the_order_of_table_5():
+    joints, keypoints, heads, _ = sized()
+    known = score(joints, keypoints, BODY_13, head_sizes=heads)
+    unknown = score(joints, joints[..., :2], BODY_13)
+
+    header, rows = group_table({"a": known, "b": unknown})
+
+    assert header == ["%", *evaluation.COLUMNS, "All"]
+    assert [row[0] for row in rows] == ["AUC, a", "AUC, b", "PCKh@0.5, a"]
+    assert rows[1][1:] == ["100.0"] * 8
+    assert rows[2][1:] == ["50.0", *["100.0"] * 6, "96.2"]
+
+
 def test_another_skeleton_keeps_its_own_groups_after_those_of_table_5():
     joints = np.ones((1, 17, 3), np.float32)
     joints[0, COCO_17.torso[0], :2] = 0.5
@@ -316,12 +448,37 @@ def test_another_skeleton_keeps_its_own_groups_after_those_of_table_5():
             lambda: score(np.ones((1, 1, 3)), np.ones((1, 1, 2)), Skeleton(("a",), ())),
             "right_shoulder and left_hip",
         ),
+        (
+            lambda: score(truth(2), truth(2)[..., :2], BODY_13, head_sizes=[1]),
+            r"head sizes must be 2, one per person\. Received: shape \(1,\)",
+        ),
+        (
+            lambda: score(truth(2), truth(2)[..., :2], BODY_13, areas=[]),
+            r"areas must be 2, one per person\. Received: shape \(0,\)",
+        ),
     ],
-    ids=["nobody", "other joints", "other mean pose", "no torso"],
+    ids=[
+        "nobody",
+        "other joints",
+        "other mean pose",
+        "no torso",
+        "head sizes",
+        "areas",
+    ],
 )
 def test_wrong_calls_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_every_column_has_a_definition():
+    joints = truth(1)
+    scores = {"a": score(joints, joints[..., :2], BODY_13)}
+    columns = [*table(scores)[0], *other_table(scores)[0][1:]]
+    names = [name for name in columns if name not in (*evaluation.COLUMNS, "All")]
+
+    assert set(names) - {"AP50", "AP75"} == set(evaluation.DEFINITIONS)
+    assert "AP50 and AP75" in evaluation.DEFINITIONS["AP"]
 
 
 def test_the_definition_says_what_counts():

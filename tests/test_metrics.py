@@ -7,10 +7,13 @@ from kpose.joints import BODY_13
 from kpose.metrics import (
     PCK,
     PixelError,
+    area_under_curve,
     correct,
     errors,
     pck_by_group,
+    pckh_by_group,
     torso_lengths,
+    within,
 )
 
 TORSO = (0, 1)  # of the three-joint persons below
@@ -144,6 +147,71 @@ def test_all_reproduces_the_papers_table_5():
 
     assert found.pop("all") == pytest.approx(63.1, abs=0.05)
     assert found == pytest.approx(row)
+
+
+@pytest.mark.parametrize(
+    ("dx", "expected"),
+    [(0.125, True), (0.125 + 2**-20, False), (np.nan, False)],
+    ids=["at", "just beyond", "nan"],
+)
+def test_half_a_head_size_is_correct(dx, expected):
+    joints = np.array([person()], np.float32)
+
+    good, counted = within(joints, moved(joints, 2, dx), [0.25], 0.5)
+
+    assert np.asarray(good).tolist() == [[True, True, expected]]
+    assert np.asarray(counted).all()
+
+
+def test_pckh_counts_persons_with_a_head_size_and_needs_no_torso():
+    joints = np.array(
+        [
+            person(),
+            person(),
+            person(shoulder=(0, 0, 0)),
+            person(hand=(0, 0, 0)),
+        ],
+        np.float32,
+    )
+    keypoints = joints[..., :2].copy()
+    keypoints[0, 0] += [0, 0.25]  # just near enough
+    keypoints[0, 2] += [0.3, 0]
+    keypoints[1] += 0.3  # no head size: none of its joints counts
+    keypoints[2, 2] += [0.3, 0]
+    keypoints[3, 0] += [0.3, 0]
+
+    found = pckh_by_group(joints, keypoints, [0.5, 0, 0.75, 0.5], GROUPS)
+
+    # Each person has its own limit: 0.25, none, 0.375, 0.25.
+    assert found == pytest.approx(
+        {"all": 100 * 5 / 7, "trunk": 100 * 4 / 5, "hand": 100 * 1 / 2}
+    )
+
+
+def test_a_group_without_a_head_size_is_nan():
+    joints = np.array([person(hand=(0, 0, 0)), person()], np.float32)
+
+    found = pckh_by_group(joints, joints[..., :2], [0.1, 0], GROUPS)
+
+    assert found["trunk"] == 100 and np.isnan(found["hand"])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([100] * 51, 100),
+        # From the 26th of 50 equal parts on, and half of the one before it.
+        ([0] * 25 + [100] * 26, 51),
+        (np.linspace(0, 100, 51), 50),
+        ([0] * 50 + [100], 1),
+        ([np.nan] * 51, np.nan),
+    ],
+    ids=["full", "step", "ramp", "last", "nan"],
+)
+def test_area_under_curve(values, expected):
+    found = area_under_curve(np.arange(51) / 100, values)
+
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def some(persons, seed=3):

@@ -6,7 +6,7 @@ import pytest
 
 from kpose import images, report
 from kpose.errors import InputError
-from kpose.evaluation import Example, score
+from kpose.evaluation import DEFINITIONS, Example, score
 from kpose.joints import BODY_13
 
 
@@ -51,6 +51,7 @@ def test_a_report_holds_everything_itself(tmp_path):
         [
             report.Table("Scores", ["", "All"], [["a & b", "63.1"]], note="of 100"),
             report.Text("Method", "1 < 2"),
+            report.Terms("Words", {"P&K": "x > y", "px": "pixels"}),
             report.Pictures("People", [report.photo(picture(), "left & right")]),
             report.Text("Card", '{"a":\n 1}', preformatted=True),
         ],
@@ -62,8 +63,17 @@ def test_a_report_holds_everything_itself(tmp_path):
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"url\(|@import|https?://", path.read_text(encoding="utf-8"))
     text = "".join(page.text)
-    for shown in ("Scores of <compact>", "a & b", "63.1", "1 < 2", "left & right"):
+    for shown in (
+        "Scores of <compact>",
+        "a & b",
+        "63.1",
+        "1 < 2",
+        "P&K",
+        "x > y",
+        "left & right",
+    ):
         assert shown in text
+    assert page.tags.count("dt") == page.tags.count("dd") == 2
     assert '{"a":\n 1}' in text
     assert 'name="viewport"' in path.read_text(encoding="utf-8")
 
@@ -120,6 +130,10 @@ def test_score_sections_say_what_was_measured(tmp_path):
 
     text = " ".join(" ".join(parse(path).text).split())
     assert "PCK@0.2 head wrist elbow shoulder hip knee ankle All px" in text
+    assert "other metrics AUC PCKh@0.5 AP AP50 AP75" in text
+    assert "% head wrist elbow shoulder hip knee ankle All AUC, compact" in text
+    for term, meaning in DEFINITIONS.items():
+        assert f"{term} {meaning}" in text
     assert "torso length = distance from right shoulder to left hip" in text
     assert "Flip test on." in text
 
@@ -133,7 +147,9 @@ def test_score_sections_with_everything(tmp_path):
     titles = [section.title for section in found]
     assert titles == [
         "Scores",
-        "What the numbers mean",
+        "Other metrics",
+        "AUC and PCKh by joint",
+        "Definitions",
         "PCK curve",
         "Training",
         "Model card",

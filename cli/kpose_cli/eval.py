@@ -140,22 +140,32 @@ def _score_joints(
             counted(persons.batches(opened.size), advance),
             flip_test=flip_test,
             mean_pose=card.get("mean_pose"),
+            head_sizes=persons.head_sizes,
+            areas=persons.areas,
         )
     leak = people.leak(card, persons.splits)
     name = Path(model).name or model
-    facts = _facts(
-        persons.splits, persons.skipped, scores.excluded_no_torso, flip_test, leak
-    )
+    excluded = {
+        "without a torso, not in PCK": scores.excluded_no_torso,
+        "without a head size, not in PCKh": scores.excluded_no_head_size,
+        "without an area or a joint for OKS, not in AP": scores.excluded_no_area,
+    }
+    facts = _facts(persons.splits, persons.skipped, excluded, flip_test, leak)
+    definitions = [f"{term}: {text}" for term, text in evaluation.DEFINITIONS.items()]
     summary: dict[str, Any] = {
         "evaluated": _evaluated(persons.splits),
         "flip_test": flip_test,
         **scores.to_json(),
         "skipped": persons.skipped,
         "leak": leak,
-        "definition": evaluation.DEFINITION,
+        "definition": " ".join(definitions),
     }
-    header, rows = evaluation.table(evaluation.with_baseline(name, scores))
-    lines = [*_aligned([header, *rows]), facts, evaluation.DEFINITION]
+    rows = evaluation.with_baseline(name, scores)
+    lines = []
+    for table in (evaluation.table, evaluation.other_table):
+        header, cells = table(rows)
+        lines += [*_aligned([header, *cells]), ""]
+    lines += [facts, *definitions]
     if report_path is not None:
         from kpose import report
 
@@ -193,8 +203,7 @@ def _score_system(
     from kpose import persons as people
 
     opened = runtime.open(model)
-    labels = sum(len(source.records) for source in sources)
-    with progress(labels, "evaluating") as advance:
+    with progress(None, "evaluating") as advance:
         scores = system.evaluate(
             opened,
             finder,
@@ -204,7 +213,8 @@ def _score_system(
             progress=advance,
         )
     leak = people.leak(card, scores.splits)
-    excluded = scores.joints["detector_boxes"].excluded_no_torso
+    no_torso = scores.joints["detector_boxes"].excluded_no_torso
+    excluded = {"without a torso, not in PCK": no_torso}
     facts = (
         f"{scores.pictures} pictures, detector {scores.detector} from score "
         f"{scores.min_score:g}. "
@@ -237,6 +247,7 @@ def _score_system(
 def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":
     """Read the data sets; a split named in the text goes before ``--split``."""
     from kpose import persons
+    from kpose.records import PersonRecord
     from kpose_datasets import read_source
 
     sources = []
@@ -244,10 +255,12 @@ def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":
         named = text.rpartition("@")[2] in SPLITS
         source = read_source(text, persons.choose_splits(split or "all", []))
         if split is None and not named:
-            there = {record.split for record in source.records}
-            wanted = persons.choose_splits(None, there)
-            records = [record for record in source.records if record.split in wanted]
-            source = source._replace(records=records)
+            there = {
+                record.split
+                for record in source.records
+                if isinstance(record, PersonRecord)
+            }
+            source = read_source(text, persons.choose_splits(None, there))
         sources.append(source)
     return sources
 
@@ -280,14 +293,15 @@ def _evaluated(splits: "Counter[tuple[str, str]]") -> dict[str, int]:
 def _facts(
     splits: "Counter[tuple[str, str]]",
     skipped: dict[str, int],
-    excluded: int,
+    excluded: dict[str, int],
     flip_test: bool,
     leak: str | None,
 ) -> str:
     evaluated = ", ".join(f"{n} {name}" for name, n in _evaluated(splits).items())
     reasons = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
+    left_out = "; ".join(f"{n} {why}" for why, n in excluded.items())
     return (
-        f"Persons: {evaluated}; {excluded} without a torso, not in PCK; "
+        f"Persons: {evaluated}; {left_out}; "
         f"skipped: {reasons or 'none'}. Flip test {'on' if flip_test else 'off'}."
         + (f" Not a score on new people: {leak}." if leak else "")
     )
