@@ -195,7 +195,7 @@ def _source_text(source: dict[str, Any]) -> list[str]:
         )
     if source["joints_too_far"]:
         lines.append(f"  too far outside to be used: {source['joints_too_far']} joints")
-    lines.append(f"  labels with a number that is not finite: {source['non_finite']:.2%}")
+    lines.append(f"  labels with a NaN or an infinity: {source['non_finite']:.2%}")
     if source["median_torso"] is not None:
         lines.append(f"  median torso: {source['median_torso']:.1f} px")
     if source["right_shoulder_left"] is not None:

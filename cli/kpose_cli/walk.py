@@ -264,14 +264,18 @@ def render(out: Path, plan: Plan) -> None:
         synthetic.write_clip(out / CLIP, seed=SEED, seconds=plan.seconds)
 
 
-def records(out: Path, name: str, splits: tuple[str, ...]) -> examples.Source:
+def people(out: Path, name: str, splits: tuple[str, ...]) -> list[PersonRecord]:
     """Return the rendered people of some splits."""
-    chosen = [
+    return [
         record
         for record in synthetic.read(out / "recordings" / name)
         if record.split in splits
     ]
-    return examples.Source("synthetic", chosen, synthetic.LICENCE)
+
+
+def records(out: Path, name: str, splits: tuple[str, ...]) -> examples.Source:
+    """Return the rendered people of some splits as a data set."""
+    return examples.Source("synthetic", people(out, name, splits), synthetic.LICENCE)
 
 
 def prepare(out: Path, name: str, size: int) -> None:
@@ -349,7 +353,7 @@ def _predict(out: Path, before: Runtime) -> None:
     In the overlay the upper row is the network before finetuning, the lower row after.
     """
     clip, folder = out / CLIP, out / "predicted"
-    boxes = [usual_box(records(out, USE_CASE, ("train",)).records)]
+    boxes = [usual_box(people(out, USE_CASE, ("train",)))]
     after = kpose.load(out / "export" / "model.tflite")
     if not (folder / prediction_files.SUMMARY).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # a killed demo leaves a part of it

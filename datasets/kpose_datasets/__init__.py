@@ -17,9 +17,18 @@ from kpose.joints import Skeleton
 from kpose.records import SPLITS, BadRecord, PersonRecord
 from kpose.screening import Source
 from kpose_datasets import (
+    bbc_pose,
+    coco,
+    cvat,
+    deeplabcut,
+    flic,
+    generic,
+    label_studio,
     lsp,
     lspet,
+    mpii,
     openpose_json,
+    penn_action,
     synthetic,
 )
 
@@ -28,7 +37,16 @@ Record = PersonRecord | BadRecord
 MODULES: dict[str, ModuleType] = {
     "lsp": lsp,
     "lspet": lspet,
+    "mpii": mpii,
+    "flic": flic,
+    "bbc_pose": bbc_pose,
+    "coco": coco,
+    "penn_action": penn_action,
     "openpose_json": openpose_json,
+    "generic": generic,
+    "label_studio": label_studio,
+    "cvat": cvat,
+    "deeplabcut": deeplabcut,
     "synthetic": synthetic,
 }
 
@@ -59,6 +77,7 @@ and ``&map=MAP.toml``, which of the points each joint is."""
 
 REQUIRED = {"openpose_json": "images"}
 """Readers that do not work without an option."""
+
 
 @dataclass(frozen=True)
 class Records:
