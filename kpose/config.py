@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from kpose.augment import Augmentation
 from kpose.errors import InputError
+from kpose.splits import VALIDATION
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "steps", "cosine")
@@ -52,7 +53,7 @@ class Training:
     schedule: str = "constant"
     warmup_epochs: float = 0.0
     ema: float = 0.0
-    validation_persons: int = 400
+    validation_persons: int = VALIDATION
     patience: int = 0
     sigma: float = 0.02
     seed: int = 0

@@ -14,7 +14,7 @@ import shutil
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpose import __version__, crop_sheet, detection, drawing, images
+from kpose import __version__, crop_sheet, detection, drawing, images, leak
 from kpose.crop_policy import DETECTOR
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, write_json
@@ -32,6 +32,7 @@ from kpose.joints import BODY_13, Skeleton
 from kpose.records import ImageRef, PersonRecord
 from kpose.screening import (
     JOINT_TOO_FAR,
+    MAX_EXAMPLES,
     Advance,
     Placed,
     Source,
@@ -52,11 +53,13 @@ from kpose.shards import (
     Sample,
     first_crops,
     frame,
+    leak_groups,
     load_arrays,
     parse,
     read_shard,
     serialize,
 )
+from kpose.splits import LEFT_OUT, VALIDATION, Columns, Division, draw, shared
 from kpose.workers import in_order
 
 __all__ = [
@@ -67,6 +70,9 @@ __all__ = [
     "prepare",
     "read_shard",
 ]
+
+OFFICIAL = Division()
+"""The splits stay as the data sets have them."""
 
 PREVIEW_PERSONS = 32
 
@@ -150,6 +156,7 @@ def prepare(
     detector: str | None = None,
     min_score: float | None = None,
     workers: int | None = None,
+    division: Division = OFFICIAL,
     strict: bool = False,
     started: Callable[[int], None] | None = None,
     progress: Advance | None = None,
@@ -174,6 +181,7 @@ def prepare(
         min_score: Score from which a detection counts; None is the detector's own
             threshold.
         workers: Processes; None for one per core. One runs in this process.
+        division: Who is held out; by default the official splits stay.
         strict: Make the first bad record an error. An absent picture is not a bad
             record: label files of good sets name pictures that are not published.
         started: Called once, with the number of labels, when all are read.
@@ -183,9 +191,9 @@ def prepare(
         The content of ``dataset.json``.
 
     Raises:
-        InputError: If ``out`` holds something else, no person is usable, or a record
-            is bad and ``strict``; nothing is left in ``out`` then. If there is no such
-            detector.
+        InputError: If ``out`` holds something else, no person is usable, the persons
+            cannot be divided so, or a record is bad and ``strict``; nothing is left in
+            ``out`` then. If there is no such detector.
         ResourceError: If a worker process was killed.
     """
     if size % 4 or size < 4:
@@ -203,17 +211,31 @@ def prepare(
         strict=strict,
         asked=_ask(detector, min_score),
     )
-    read = gather(sources, skeleton, strict, shard_records)
-    request = _request(read, settings)
+    ledger = _Ledger()
+    if division.kind == "official":
+        read = gather(sources, skeleton, strict, shard_records)
+    else:
+        read = gather(
+            sources,
+            skeleton,
+            strict,
+            shard_records,
+            each=ledger.use,
+            good=ledger.enter,
+        )
+    require_usable(read.records, read.tallies)
+    splits = ledger.divide(division) if division.kind != "official" else None
+    request = _request(read, settings, division, splits)
     summary = _finished(out, request, settings)
     if summary is not None:
         return summary
-    require_usable(read.records, read.tallies)
     if started is not None:
         started(read.labels)
     with _claim(out, request, settings):
         try:
-            return _prepare(read, out, settings, request, workers, progress)
+            return _prepare(
+                read, out, settings, division, splits, request, workers, progress
+            )
         except InputError:
             shutil.rmtree(out)  # ours by the claim; a refused call leaves nothing
             raise
@@ -233,6 +255,8 @@ def _prepare(
     read: Labels,
     out: Path,
     settings: _Settings,
+    division: Division,
+    splits: NDArray[np.str_] | None,
     request: str,
     workers: int | None,
     progress: Advance | None,
@@ -243,7 +267,9 @@ def _prepare(
     ]
     advance = progress or (lambda labels: None)
     advance(read.labels - sum(read.counts[number] for number in todo))
-    jobs = [(shards[number], read.chunks[number]) for number in todo]
+    ends = np.cumsum(read.counts)
+    divided = [None] * len(shards) if splits is None else np.split(splits, ends[:-1])
+    jobs = [(shards[n], read.chunks[n], divided[n]) for n in todo]
     for done in in_order(partial(_make_shard, settings=settings), jobs, workers):
         advance(done)
     index, files, skipped = _index(shards)
@@ -253,8 +279,8 @@ def _prepare(
         else:
             read.tallies[source].skip(reason, name)
     require_usable(len(index["ids"]), read.tallies)
-    summary = _summary(index, files, skipped, read, settings, request)
-    names = ["ids", "source", "group", "split", "annotated", "picture"]
+    summary = _summary(index, files, skipped, read, settings, division, request)
+    names = ["ids", "source", "group", "recording", "split", "annotated", "picture"]
     names += ["shard", "offset", "length", "head_size", "area", "bits"]
     names += ["box", "iou"] if settings.asked else []
     with atomic_file(out / "index.npz") as beside:
@@ -267,15 +293,57 @@ def _prepare(
     return summary
 
 
-def _request(read: Labels, settings: _Settings) -> str:
+def _request(
+    read: Labels,
+    settings: _Settings,
+    division: Division,
+    splits: NDArray[np.str_] | None,
+) -> str:
     """Return a digest of everything that decides the output's bytes."""
     digest = hashlib.sha256(__version__.encode())
     digest.update(json.dumps(settings.to_json()).encode())
+    if splits is not None:
+        asked = [division.kind, division.by, division.validation, division.seed]
+        digest.update(json.dumps([asked, splits.tolist()]).encode())
     for name, tally in read.tallies.items():
         counts = [name, tally.licence, tally.labels, sorted(tally.skipped.items())]
         digest.update(json.dumps(counts).encode())
     digest.update(read.digest)
     return digest.hexdigest()
+
+
+class _Ledger:
+    """What a division must know of all persons, collected while they are read."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, ...]] = []
+        self.official: list[str] = []
+        self.full: list[bool] = []
+        self.usable: list[bool] = []
+
+    def enter(self, record: PersonRecord) -> None:
+        """Take a person whose labels are in order."""
+        ref = record.image
+        image = str(ref.path) if ref.frame is None else f"{ref.path}:{ref.frame}"
+        row = (record.id, record.source, record.group, image)
+        self.rows.append((*row, record.recording, record.subject, record.clothing))
+        self.official.append(record.split)
+        self.full.append(bool((record.joints[:, 2] > 0).all()))
+        self.usable.append(False)
+
+    def use(self, record: PersonRecord) -> None:
+        """Note that the picture of the last person is there."""
+        self.usable[-1] = True
+
+    def divide(self, division: Division) -> NDArray[np.str_]:
+        """Return ``(usable persons,)`` splits."""
+        columns = Columns(*(np.array(c, np.str_) for c in zip(*self.rows, strict=True)))
+        return division.assign(
+            columns,
+            np.array(self.official, np.str_),
+            np.array(self.full),
+            np.array(self.usable),
+        )
 
 
 def _finished(out: Path, request: str, settings: _Settings) -> dict[str, Any] | None:
@@ -345,10 +413,18 @@ def _remove_scaffold(out: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
+def _make_shard(
+    job: tuple[Path, bytes, NDArray[np.str_] | None], settings: _Settings
+) -> int:
     """Write one shard and its sidecar: the unit of work and of continuation."""
-    shard, packed = job
+    shard, packed, splits = job
     records = unpack(packed)
+    count = len(records)
+    skipped: list[tuple[str, str, str]] = []
+    if splits is not None:
+        divided = list(zip(records, splits.tolist(), strict=True))
+        skipped = [(r.source, LEFT_OUT, r.id) for r, to in divided if to == LEFT_OUT]
+        records = [replace(r, split=to) for r, to in divided if to != LEFT_OUT]
     # One kind of work at a time: between two pictures, a person's small arrays are out
     # of the processor's cache, and everything about them takes four times as long.
     crops_around = [place(record) for record in records]
@@ -359,7 +435,6 @@ def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
     seen: list[int] = []
     bits: list[NDArray[np.uint64]] = []
     pictures: dict[tuple[str, int], None] = {}
-    skipped: list[tuple[str, str, str]] = []
     for record, around in zip(records, crops_around, strict=True):
         # Persons of one picture follow each other: decode and search it once.
         if last != record.image:
@@ -383,7 +458,8 @@ def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
                         stored, settings.codec, settings.quality or 0
                     )
                     kept.append((record, one, encoded))
-                    bits.append(np.zeros(4, np.uint64))  # LEAK
+                    network_sees = images.central_slice(stored, settings.size)
+                    bits.append(leak.fingerprint(network_sees))
                     seen.append(len(found))
                     far = (record.source, JOINT_TOO_FAR, record.id)
                     skipped += [far] * one.too_far
@@ -411,6 +487,7 @@ def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
             ids=np.array([record.id for record in people], np.str_),
             source=np.array([record.source for record in people], np.str_),
             group=np.array([record.group for record in people], np.str_),
+            recording=np.array([record.recording for record in people], np.str_),
             split=np.array([record.split for record in people], np.str_),
             picture=np.array([picture_key(r.image) for r in people], np.uint64),
             joints=np.array([crop.joints for _, crop, _ in kept], np.float32).reshape(
@@ -436,7 +513,7 @@ def _make_shard(job: tuple[Path, bytes], settings: _Settings) -> int:
             bytes=lengths.sum(),
             sha256=np.str_(digest.hexdigest()),
         )
-    return len(records)
+    return count
 
 
 def _sidecar(shard: Path) -> Path:
@@ -499,6 +576,7 @@ def _summary(
     skipped: list[tuple[str, str, str]],
     read: Labels,
     settings: _Settings,
+    division: Division,
     request: str,
 ) -> dict[str, Any]:
     """Return the content of ``dataset.json``."""
@@ -544,6 +622,8 @@ def _summary(
             }
             for name, tally in tallies.items()
         ],
+        "split": _split(index, skipped, division),
+        "leak": _leak(index, len(skeleton)),
         "joints": joint_counts(joints, skeleton),
         "coverage": {
             name: joint_counts(joints[source == name], skeleton) for name in tallies
@@ -557,6 +637,50 @@ def _summary(
         "fingerprint": hashlib.sha256(fingerprint.encode()).hexdigest(),
         "request": request,
     }
+
+
+def _split(
+    index: dict[str, NDArray[Any]],
+    skipped: list[tuple[str, str, str]],
+    division: Division,
+) -> dict[str, Any]:
+    """Return how the persons were divided; what is at random over frames says so."""
+    recordings = np.char.add(np.char.add(index["source"], "/"), index["recording"])
+    recordings[index["recording"] == ""] = ""
+    divided = shared(index["split"], recordings)
+    return {
+        "kind": division.kind,
+        "by": division.by if division.kind == "drawn" else None,
+        "validation": division.validation or None,
+        "seed": division.seed if division.kind == "drawn" else None,
+        "file": division.file and division.file.name,
+        "left_out": sum(reason == LEFT_OUT for _, reason, _ in skipped),
+        "recordings_on_both_sides": divided[:MAX_EXAMPLES],
+        "random_frames": bool(divided),
+    }
+
+
+def _leak(index: dict[str, NDArray[Any]], joints: int) -> dict[str, Any] | None:
+    """Return the leak score of the validation persons, those of ``train`` if none.
+
+    None where nobody is to be trained on.
+    """
+    train, val, how = index["split"] == "train", index["split"] == "val", "validation"
+    val &= index["first"]
+    if not train.any():
+        return None
+    if not val.any():
+        names = np.char.add(np.char.add(index["source"], "/"), index["group"])
+        full = index["first"] & (index["annotated"] == joints) & train
+        wanted = min(VALIDATION, int(full.sum()) // 2)
+        try:
+            drawn = draw(names, full, train, wanted, 0)
+        except InputError:
+            return None
+        train, val = drawn == "train", (drawn == "val") & index["first"]
+        how = f"as a recipe with {wanted} validation persons and seed 0 draws them"
+    found = leak.score(index["ids"], index["bits"], train, val, leak_groups(index))
+    return {"of": how, **found.to_json()}
 
 
 def _crops(

@@ -64,11 +64,11 @@ class PreparedData:
     first crop of its person), ``shard``, ``offset`` and ``length`` (where the record's
     payload lies) are arrays with one entry per crop, and so are ``head_size`` (for
     PCKh, crop units, 0 where unknown), ``area`` (for OKS, crop units squared, 0 where
-    unknown) and ``bits``, ``(crops, 4)`` uint64, what ``leak.fingerprint``
-    says of the network's crop. ``size`` is the side of the
-    network's crop in pixels and ``stored_side`` that of the stored one. ``mean_pose``
-    is ``(joints, 2)`` float64 in crop units, the crop's centre for a joint that is
-    never annotated.
+    unknown) and ``bits``, ``(crops, 4)`` uint64, the ``leak.fingerprint`` of
+    the network's crop; ``recording`` is the video that a frame is of, "" for a
+    photograph. ``size`` is the side of the network's crop in pixels and ``stored_side``
+    that of the stored one. ``mean_pose`` is ``(joints, 2)`` float64 in crop units, the
+    crop's centre for a joint that is never annotated.
     """
 
     def __init__(
@@ -94,9 +94,11 @@ class PreparedData:
         # Only there where a detector was asked.
         self.box = index.get("box", np.full(count, GROUND_TRUTH))
         self.iou = index.get("iou", np.full(count, np.nan, np.float32))
+        # Folders of the first version lack these.
         self.head_size = index.get("head_size", np.zeros(count, np.float32))
         self.area = index.get("area", np.zeros(count, np.float32))
         self.bits = index.get("bits", np.zeros((count, 4), np.uint64))
+        self.recording = index.get("recording", np.full(count, ""))
         self.first = first_crops(self.ids, self.source)
         self._descriptors = [os.open(file, os.O_RDONLY) for file in self.files]
         weakref.finalize(self, _close, self._descriptors)
@@ -143,6 +145,11 @@ class PreparedData:
         """Return the number of crops."""
         return len(self.ids)
 
+    @property
+    def leak_groups(self) -> NDArray[np.str_]:
+        """What ``leak.score`` takes as groups, ``(crops,)``."""
+        return leak_groups(vars(self))
+
     def read(self, index: int) -> bytes:
         """Return the serialised example of one crop, for ``parse`` or TensorFlow.
 
@@ -171,6 +178,16 @@ def first_crops(ids: NDArray[Any], source: NDArray[Any]) -> NDArray[np.bool_]:
     first = np.ones(len(ids), bool)
     first[1:] = (ids[1:] != ids[:-1]) | (source[1:] != source[:-1])
     return first
+
+
+def leak_groups(index: dict[str, NDArray[Any]]) -> NDArray[np.str_]:
+    """Return what ``leak.score`` takes as groups: recordings, else the readers' groups.
+
+    Args:
+        index: ``source``, ``group`` and ``recording``, ``(crops,)`` each.
+    """
+    unit = np.where(index["recording"] == "", index["group"], index["recording"])
+    return np.char.add(np.char.add(index["source"], "/"), unit)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ BY = ("group", "image", "recording", "subject", "clothing", "random_frames")
 persons of one frame, and its scores mean little: neighbouring frames are alike."""
 
 RANDOM_FRAMES = "random_frames"
+
+VALIDATION = 400
+"""So many persons most recipes hold out; the paper held out 2000 (section 3.3)."""
 
 LEFT_OUT = "left_out"
 """The split of persons who are neither trained on nor validated or tested on."""
@@ -204,6 +208,100 @@ def shared(splits: Strings, names: Strings) -> list[str]:
     held_out = (splits == "val") | (splits == "test")
     both = np.intersect1d(names[splits == "train"], names[held_out])
     return [str(name) for name in both if name]
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the persons of ``kpose prepare`` are divided, as the user asks.
+
+    Without ``validation`` and ``file`` the official splits stay, and ``kpose train``
+    draws its validation persons where there are none.
+
+    Args:
+        validation: Hold out so many fully annotated persons (``draw``), 0 for none. The
+            official train and val splits become one pool; the test split stays.
+        by: What is drawn and stays on one side, one of ``BY``.
+        seed: Of the draw.
+        file: A split file instead of a draw.
+
+    Raises:
+        InputError: If both are asked for, or ``by`` is unknown.
+    """
+
+    validation: int = 0
+    by: str = "group"
+    seed: int = 0
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.by not in BY:
+            raise InputError(
+                f"a split must be by one of {', '.join(BY)}. Received: {self.by!r:.100}"
+            )
+        if self.file is not None and (self.validation or self.by != "group"):
+            raise InputError("a split is drawn, or comes from a file: not both")
+        if self.by != "group" and not self.validation:
+            raise InputError(
+                f"a split by {self.by} must say how many fully annotated persons it "
+                "holds out for validation"
+            )
+
+    @property
+    def kind(self) -> str:
+        """``"official"``, ``"drawn"`` or ``"file"``."""
+        return "file" if self.file else "drawn" if self.validation else "official"
+
+    def assign(
+        self,
+        columns: Columns,
+        official: Strings,
+        full: NDArray[np.bool_],
+        usable: NDArray[np.bool_],
+    ) -> Strings:
+        """Return ``(usable persons,)`` splits; ``"left_out"`` for nobody's.
+
+        Args:
+            columns: Of all persons whose labels are in order.
+            official: ``(persons,)``: their official splits.
+            full: ``(persons,)``: whether all joints are annotated.
+            usable: ``(persons,)``: whose pictures are there.
+
+        Raises:
+            InputError: As ``keys``, ``draw`` and ``read_file``; and if the file trains
+                on persons of an official test split.
+        """
+        if self.file is not None:
+            splits = read_file(self.file).assign(columns)
+            taken = (official == "test") & (splits != "test") & (splits != LEFT_OUT)
+            if taken.any():
+                first = int(np.argmax(taken))
+                raise InputError(
+                    f"{self.file} must leave the official test persons in test, but "
+                    f"has {_name(columns, first)} in {splits[first]}"
+                )
+            return splits[usable]
+        chosen = Columns(*(column[usable] for column in vars(columns).values()))
+        eligible = official[usable] != "test"
+        names = keys(self.by, chosen)
+        return draw(names, full[usable], eligible, self.validation, self.seed)
+
+
+def warning(division: dict[str, Any] | None) -> str | None:
+    """Return what every result of a split at random over frames says, None for others.
+
+    Args:
+        division: ``split`` of a ``dataset.json`` or of a card; None where unknown.
+    """
+    if not division or not division["random_frames"]:
+        return None
+    names = division["recordings_on_both_sides"]
+    more = ", ..." if len(names) > MAX_NAMED else ""
+    return (
+        "split at random over video frames: frames of the same recordings are trained "
+        f"on and held out ({', '.join(names[:MAX_NAMED])}{more}), so that scores say "
+        "nothing about new recordings"
+    )
 
 
 COLUMNS = ("id", "image", "group", "recording", "subject", "clothing")

@@ -32,7 +32,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 import kpose
-from kpose import confidence, losses, metrics, models, pipeline, runtime
+from kpose import confidence, leak, losses, metrics, models, pipeline, runtime, splits
 from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, sha256, write_json, write_text
@@ -44,6 +44,9 @@ SAVE_SECONDS = 120.0
 
 REPORT_SECONDS = 30.0
 """Time between two lines about an epoch that is still running."""
+
+TRAINING_PICTURES = "training_pictures.npz"
+"""Fingerprints of the training persons in a run folder (``kpose.leak``)."""
 
 Report = Callable[[str], None]
 
@@ -125,6 +128,10 @@ def train(
         f"{len(val_ids)} to validate on, "
         f"{trainer.steps} steps per epoch, {trainer.network.count_params():,} weights"
     )
+    report(trainer.leak.sentence())
+    if random := splits.warning(data.summary.get("split")):
+        report(random)
+    trainer.keep_pictures(run / TRAINING_PICTURES)
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
     with writer.as_default():
         while not is_over(state, config):
@@ -138,6 +145,7 @@ def train(
         "pck@0.2": round(state.best, 2),
         "train_persons": _persons(data, train_ids),
         "validation_persons": len(val_ids),
+        "leak": trainer.leak.to_json(),
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "seconds_this_call": round(time.monotonic() - started, 1),
     }
@@ -202,28 +210,25 @@ def split(
             "prepare it without them, or give --allow-test"
         )
     val = (data.split == "val") & data.first
+    train_mask = data.split != "val"
     if not val.any():
         full = data.first & (data.annotated == len(data.skeleton))
-        # Sorted names, not file order, so that preparing in another order keeps them.
         keys = np.char.add(np.char.add(data.source, "/"), data.group)
-        groups = np.unique(keys[full])
-        generator = np.random.Generator(np.random.Philox(key=training.seed))
-        held_out, persons = [], 0
-        for group in generator.permutation(groups):
-            if persons >= training.validation_persons:
-                break
-            held_out.append(group)
-            persons += int((keys[full] == group).sum())
-        in_group = np.isin(keys, held_out)
-        val = in_group & full
-        train_mask = ~in_group
-    else:
-        train_mask = data.split != "val"
-    if not val.any() or not train_mask.any():
+        wanted = min(training.validation_persons, int(full.sum()))
+        everybody = np.ones(len(keys), bool)
+        try:
+            drawn = splits.draw(keys, full, everybody, wanted, training.seed)
+        except InputError:
+            raise InputError(
+                f"{data.folder} must hold persons to train on and fully annotated ones "
+                f"to validate on. Received: {int(data.first.sum())} persons, "
+                f"{int(full.sum())} of them fully annotated"
+            ) from None
+        val, train_mask = drawn == "val", drawn == "train"
+    if not train_mask.any():
         raise InputError(
-            f"{data.folder} must hold persons to train on and fully annotated ones to "
-            f"validate on. Received: {int((train_mask & data.first).sum())} and "
-            f"{int(val.sum())}"
+            f"{data.folder} must hold persons to train on. Received: "
+            f"{int(val.sum())} to validate on and nobody else"
         )
     return everyone[train_mask], everyone[val]
 
@@ -247,6 +252,13 @@ class Trainer:
     ) -> None:
         """Build everything under the scope of ``strategy``."""
         self.data, self.train_ids, self.val_ids = data, train_ids, val_ids
+        self.leak = leak.score(
+            data.ids,
+            data.bits,
+            np.isin(np.arange(len(data)), train_ids),
+            np.isin(np.arange(len(data)), val_ids),
+            data.leak_groups,
+        )
         self.strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         self.network, model, self.initial = _initial_network(data, config, init)
@@ -349,6 +361,18 @@ class Trainer:
         return scores, confidence.calibrate(
             truth, answer, runtime.join(mirrored), skeleton.torso, groups
         )
+
+    def keep_pictures(self, path: Path) -> None:
+        """Write the fingerprints of what is trained on, for later evaluations."""
+        ids = self.train_ids
+        with atomic_file(path) as beside:
+            np.savez(
+                beside,
+                allow_pickle=False,
+                ids=self.data.ids[ids],
+                bits=self.data.bits[ids],
+                groups=self.data.leak_groups[ids],
+            )
 
     def keep(self, card: dict[str, Any], path: Path) -> None:
         """Write the network, calibrated as its card says, and the card."""
@@ -696,6 +720,8 @@ def _card(
                 for name, n in zip(sources, counts, strict=True)
             ],
             "test_persons_trained_on": leaking,
+            "split": data.summary.get("split"),
+            "leak": trainer.leak.to_json() | {"examples": []},
             "initial_weights": trainer.initial,
             "config": config.to_json(),
             "epochs": state.epoch + 1,
