@@ -5,10 +5,12 @@ Crops are not augmented. Those of a data set are cut around the ground truth (se
 detector was asked, the detector's if its IoU is at least 0.5.
 """
 
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,10 @@ from kpose import images
 from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
+from kpose.leak import LeakScore, fingerprint, score
 from kpose.records import SPLITS, ImageRef
 from kpose.screening import Source, Tally, place_in, require_usable, screen
-from kpose.shards import PreparedData
+from kpose.shards import TRAINING_PICTURES, PreparedData, load_arrays
 
 BATCH = 32
 
@@ -38,6 +41,8 @@ class Persons:
         head_sizes: For PCKh, crop units, 0 where unknown; grows likewise.
         areas: For OKS AP, of their segments, crop units squared, 0 where unknown; grows
             likewise.
+        bits: ``(4,)`` uint64 each, ``leak.fingerprint`` of the crops; grows likewise.
+        groups: What frames of one recording share (``shards.leak_groups``); likewise.
         splits: How many of each (source, official split); grows likewise.
         tallies: What was skipped, by source; grows likewise.
     """
@@ -48,6 +53,8 @@ class Persons:
     names: list[str] = field(default_factory=list)
     head_sizes: list[float] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
+    bits: list[NDArray[np.uint64]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
     splits: Counter[tuple[str, str]] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=dict)
 
@@ -93,6 +100,8 @@ def prepared(data: PreparedData, split: str | None) -> Persons:
         names=[str(data.ids[i]) for i in indices],
         head_sizes=data.head_size[indices].tolist(),
         areas=data.area[indices].tolist(),
+        bits=list(data.bits[indices]),
+        groups=data.leak_groups[indices].tolist(),
         splits=Counter(people),
     )
 
@@ -130,8 +139,12 @@ def labelled(sources: Sequence[Source], skeleton: Skeleton) -> Persons:
             persons.names.append(record.id)
             persons.head_sizes.append(record.head_size / side)
             persons.areas.append(record.area / side**2)
+            unit = record.recording or record.group
+            persons.groups.append(f"{record.source}/{unit}")
             persons.splits[record.source, record.split] += 1
-            yield images.crop(picture, placed.square, size), placed.joints
+            crop = images.crop(picture, placed.square, size)
+            persons.bits.append(fingerprint(crop))
+            yield crop, placed.joints
         require_usable(len(persons.names), tallies)
 
     def batches(size: int) -> Iterator[tuple[Image, NDArray[np.float32]]]:
@@ -154,6 +167,37 @@ def choose_splits(split: str | None, there: Iterable[str]) -> tuple[str, ...]:
     if split is None:
         split = "test" if "test" in there else "all"
     return SPLITS if split == "all" else (split,)
+
+
+def leak_score(folder: Path, persons: Persons) -> LeakScore | None:
+    """Return how near evaluated persons are to those that a run was trained on.
+
+    Args:
+        folder: The run folder.
+        persons: Whose batches have all been read.
+
+    Returns:
+        None where the folder does not say what was trained on, as no exported model
+        does.
+    """
+    path = folder / TRAINING_PICTURES
+    if not path.is_file():
+        return None
+    try:
+        trained = load_arrays(path)
+        names = [trained[name] for name in ("ids", "bits", "groups")]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} must be a file of `kpose train`: {error!r}") from None
+    ids, bits, groups = names
+    count = len(persons.names)
+    held_out = np.arange(count + len(ids)) < count
+    return score(
+        np.concatenate([np.array(persons.names, np.str_), ids]),
+        np.concatenate([np.array(persons.bits, np.uint64).reshape(count, 4), bits]),
+        ~held_out,
+        held_out,
+        np.concatenate([np.array(persons.groups, np.str_), groups]),
+    )
 
 
 def leak(card: dict[str, Any], splits: Iterable[tuple[str, str]]) -> str | None:

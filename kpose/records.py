@@ -112,6 +112,10 @@ class PersonRecord:
         return None
 
 
+REMOVED = "removed_by_correction"
+"""Why a label is skipped that a person removed on purpose: no mistake of the set."""
+
+
 @dataclass(frozen=True, slots=True)
 class BadRecord:
     """A label of a good set that is no person: it is skipped and counted.

@@ -18,7 +18,7 @@ from kpose.crop_policy import DETECTOR, GROUND_TRUTH, best_detection, crop_boxes
 from kpose.errors import InputError
 from kpose.geometry import Box, SquareCrop, person_box
 from kpose.joints import Skeleton
-from kpose.records import BadRecord, ImageRef, PersonRecord
+from kpose.records import REMOVED, BadRecord, ImageRef, PersonRecord
 
 MAX_EXAMPLES = 20
 """So many skipped persons are named per source and reason."""
@@ -132,7 +132,7 @@ def usable(
             tally = tallies.setdefault(record.source, Tally(source.licence))
             tally.labels += 1
             if isinstance(record, BadRecord):
-                if strict:
+                if strict and record.reason != REMOVED:
                     raise InputError(
                         f"strict: every record must be usable. Received: "
                         f"{record.source} {record.id}: {record.detail}"

@@ -30,6 +30,10 @@ OVERHEAD = HEADER + 4
 """Bytes of a record besides its payload."""
 
 
+TRAINING_PICTURES = "training_pictures.npz"
+"""Fingerprints of the training persons, in a run folder (``kpose.leak``)."""
+
+
 class Sample(NamedTuple):
     """One crop of a prepared person.
 

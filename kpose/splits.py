@@ -26,7 +26,10 @@ persons of one frame, and its scores mean little: neighbouring frames are alike.
 RANDOM_FRAMES = "random_frames"
 
 VALIDATION = 400
-"""So many persons most recipes hold out; the paper held out 2000 (section 3.3)."""
+"""So many persons most recipes hold out."""
+
+PAPER_VALIDATION = 2000
+"""So many the paper held out (section 3.3, Table 2)."""
 
 LEFT_OUT = "left_out"
 """The split of persons who are neither trained on nor validated or tested on."""

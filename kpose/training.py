@@ -37,16 +37,13 @@ from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, sha256, write_json, write_text
 from kpose.models import heads, store
-from kpose.shards import PreparedData
+from kpose.shards import TRAINING_PICTURES, PreparedData
 
 SAVE_SECONDS = 120.0
 """Longest time between two resumable states, so that a kill costs minutes."""
 
 REPORT_SECONDS = 30.0
 """Time between two lines about an epoch that is still running."""
-
-TRAINING_PICTURES = "training_pictures.npz"
-"""Fingerprints of the training persons in a run folder (``kpose.leak``)."""
 
 Report = Callable[[str], None]
 

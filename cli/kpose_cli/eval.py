@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpose_cli.common import counted, echo_summary, json_option, progress
+from kpose_cli.common import aligned, counted, echo_summary, json_option, progress
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from kpose.joints import Skeleton
+    from kpose.leak import LeakScore
     from kpose.screening import Source
+    from kpose.shards import PreparedData
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -125,11 +127,12 @@ def _score_joints(
     from kpose import persons as people
     from kpose.shards import PreparedData
 
-    if folder is None:
+    data = None if folder is None else PreparedData.open(folder)
+    if data is None:
         sources = _read_sets(sets, split)
         persons = people.labelled(sources, _skeleton(model, card, sources))
     else:
-        persons = people.prepared(PreparedData.open(folder), split)
+        persons = people.prepared(data, split)
         _require_joints(model, card, persons.skeleton)
     from kpose import evaluation, runtime
 
@@ -144,6 +147,8 @@ def _score_joints(
             areas=persons.areas,
         )
     leak = people.leak(card, persons.splits)
+    run = artefacts.resolve(model).parent
+    near = people.leak_score(run, persons)
     name = Path(model).name or model
     excluded = {
         "without a torso, not in PCK": scores.excluded_no_torso,
@@ -151,6 +156,8 @@ def _score_joints(
         "without an area or a joint for OKS, not in AP": scores.excluded_no_area,
     }
     facts = _facts(persons.splits, persons.skipped, excluded, flip_test, leak)
+    warnings = _split_warnings(card, data)
+    facts = _with_sentences(facts, [_leak_text(near, card), *warnings])
     definitions = [f"{term}: {text}" for term, text in evaluation.DEFINITIONS.items()]
     summary: dict[str, Any] = {
         "evaluated": _evaluated(persons.splits),
@@ -158,18 +165,20 @@ def _score_joints(
         **scores.to_json(),
         "skipped": persons.skipped,
         "leak": leak,
+        "leak_score": None if near is None else near.to_json(),
+        "random_frames": bool(warnings),
         "definition": " ".join(definitions),
     }
     rows = evaluation.with_baseline(name, scores)
     lines = []
     for table in (evaluation.table, evaluation.other_table):
         header, cells = table(rows)
-        lines += [*_aligned([header, *cells]), ""]
+        lines += [*aligned([header, *cells]), ""]
     lines += [facts, *definitions]
     if report_path is not None:
         from kpose import report
 
-        log = artefacts.resolve(model).parent / "log.csv"
+        log = run / "log.csv"
         sections = report.score_sections(
             name,
             scores,
@@ -220,6 +229,7 @@ def _score_system(
         f"{scores.min_score:g}. "
         + _facts(scores.splits, scores.skipped, excluded, flip_test, leak)
     )
+    facts = _with_sentences(facts, [_leak_text(None, card), *_split_warnings(card)])
     summary: dict[str, Any] = {
         "evaluated": _evaluated(scores.splits),
         "flip_test": flip_test,
@@ -231,7 +241,7 @@ def _score_system(
     lines = [facts]
     for table in (system.joint_table, system.detector_table, system.time_table):
         header, rows = table(scores)
-        lines += ["", *_aligned([header, *rows])]
+        lines += ["", *aligned([header, *rows])]
     lines += ["", evaluation.DEFINITION, system.DEFINITION]
     if report_path is not None:
         from kpose import report, system_report
@@ -290,6 +300,31 @@ def _evaluated(splits: "Counter[tuple[str, str]]") -> dict[str, int]:
     return {f"{source} {split}": n for (source, split), n in sorted(splits.items())}
 
 
+def _leak_text(near: "LeakScore | None", card: dict[str, Any]) -> str:
+    """Return the leak score in words: of these persons, else that of the training."""
+    if near is not None:
+        return near.sentence()
+    words = "leak score of these pictures: unknown without the model's run folder"
+    known = card.get("training", {}).get("leak")
+    return f"{words}; in training: {known['sentence']}" if known else words
+
+
+def _with_sentences(text: str, more: list[str]) -> str:
+    return " ".join([text, *(f"{line[:1].upper()}{line[1:]}." for line in more)])
+
+
+def _split_warnings(
+    card: dict[str, Any], data: "PreparedData | None" = None
+) -> list[str]:
+    """Return what results of splits at random over video frames must say."""
+    from kpose import splits
+
+    divisions = [card.get("training", {}).get("split")]
+    divisions.append(data.summary.get("split") if data is not None else None)
+    found = filter(None, map(splits.warning, divisions))
+    return list(dict.fromkeys(found))
+
+
 def _facts(
     splits: "Counter[tuple[str, str]]",
     skipped: dict[str, int],
@@ -305,15 +340,3 @@ def _facts(
         f"skipped: {reasons or 'none'}. Flip test {'on' if flip_test else 'off'}."
         + (f" Not a score on new people: {leak}." if leak else "")
     )
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return the rows as lines: the first column to the left, the others right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kpose_cli.common import echo_summary, json_option, progress
+from kpose_cli.common import aligned, echo_summary, json_option, progress
 
 
 @click.command()
@@ -58,6 +58,35 @@ from kpose_cli.common import echo_summary, json_option, progress
     help="Score from which a detection counts.  [default: the detector's]",
 )
 @click.option(
+    "--validation",
+    metavar="N|paper",
+    help="Pool everybody but test persons and hold out N fully annotated ones for "
+    "validation, by source image; the rest trains, partly annotated persons too. "
+    "paper: 2000.  [default: the official splits; else `kpose train` draws]",
+)
+@click.option(
+    "--split-by",
+    type=click.Choice(
+        ["group", "image", "recording", "subject", "clothing", "random_frames"]
+    ),
+    default="group",
+    show_default=True,
+    help="What --validation keeps on one side. random_frames divides recordings, and "
+    "every result says so.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --validation.")
+@click.option(
+    "--split-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV with a header such as id,split or recording,split; who is not in it is "
+    "left out.",
+)
+@click.option(
+    "--corrections",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Corrected suspects of the label doctor, exported by Label Studio or CVAT.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes.  [default: one per core]",
@@ -68,6 +97,28 @@ from kpose_cli.common import echo_summary, json_option, progress
     help="Stop at the first bad record. Absent pictures are counted all the same.",
 )
 @click.option("--check", is_flag=True, help="Read and report only, write nothing.")
+@click.option(
+    "--doctor",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --check: find likely wrong labels; write the suspects, and a picture of "
+    "the 24 worst, to DIR.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="What looks at the pictures for --doctor, repeatable: a kpose model or "
+    "movenet:FILE.tflite.  [default: compact]",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Largest share of the persons that --doctor suspects.",
+)
 @json_option
 def prepare(
     data: tuple[str, ...],
@@ -77,16 +128,28 @@ def prepare(
     quality: int,
     detector: str | None,
     min_score: float | None,
+    validation: str | None,
+    split_by: str,
+    seed: int,
+    split_file: Path | None,
+    corrections: Path | None,
     workers: int | None,
     strict: bool,
     check: bool,
+    doctor: Path | None,
+    models: tuple[str, ...],
+    budget: float,
     as_json: bool,
 ) -> None:
     """Read data sets, cut a crop around each person, write training data to DATA.
 
     Bad records are skipped and counted by reason. DATA/dataset.json says what is in
     it; look at DATA/preview.png: a person's right side is orange, the left side blue.
-    With a detector, DATA/crops.png shows how its boxes were used.
+    With a detector, DATA/crops.png shows how its boxes were used. With --validation the
+    summary is a table of sources and splits like the paper's Table 2.
+
+    --check --doctor DIR suspects labels: correct DIR/suspects.json in Label Studio or
+    DIR/suspects.xml in CVAT, export, and give the export as --corrections.
     """
     if out is None and not check:
         raise click.UsageError("give --out DATA, or --check to only read and report")
@@ -94,40 +157,92 @@ def prepare(
         raise click.UsageError("--check asks no detector: leave --detector out")
     if min_score is not None and detector is None:
         raise click.UsageError("--min-score needs --detector")
-    from kpose import examples, label_check
+    if doctor is not None and not check:
+        raise click.UsageError("--doctor needs --check")
+    if models and doctor is None:
+        raise click.UsageError("--model needs --check --doctor DIR")
+    from kpose import splits
     from kpose_datasets import common_skeleton, read_source
 
+    division = splits.Division(_persons(validation), split_by, seed, split_file)
     sources = [read_source(text) for text in data]
+    changed = None
+    if corrections is not None:
+        from kpose_datasets.corrections import Corrected
+
+        changed = Corrected(sources, corrections)
+        sources = changed.sources
     skeleton = common_skeleton(sources)
+    common: dict[str, Any] = {
+        "skeleton": skeleton,
+        "workers": workers,
+        "strict": strict,
+    }
+    if doctor is not None:
+        from kpose import label_doctor
+
+        with progress(None, "examining") as advance:
+            summary = label_doctor.examine(
+                sources,
+                doctor,
+                models=models or ("compact",),
+                budget=budget,
+                started=lambda labels: advance(0, total=labels),
+                progress=advance,
+                **common,
+            )
+        echo_summary(summary, as_json, label_doctor.text(summary, doctor))
+        return
     if check:
+        from kpose import label_check
+
         with progress(None, "checking") as advance:
             summary = label_check.check(
                 sources,
-                skeleton,
-                strict,
-                workers=workers,
                 started=lambda labels: advance(0, total=labels),
                 progress=advance,
+                **common,
             )
         echo_summary(summary, as_json, _check_text(summary))
         return
+    from kpose import examples
+
     assert out is not None
     with progress(None, "preparing") as advance:
         summary = examples.prepare(
             sources,
             out,
-            skeleton=skeleton,
             size=size,
             codec=codec,
             quality=quality,
             detector=detector,
             min_score=min_score,
-            workers=workers,
-            strict=strict,
+            division=division,
             started=lambda labels: advance(0, total=labels),
             progress=advance,
+            **common,
         )
-    echo_summary(summary, as_json, _prepare_text(summary, out))
+    text = _prepare_text(summary, out)
+    if changed is not None:
+        text = f"{changed.sentence()}\n{text}"
+        summary = {**summary, "corrections": changed.counts}
+    echo_summary(summary, as_json, text)
+
+
+def _persons(validation: str | None) -> int:
+    """Return how many persons ``--validation`` holds out."""
+    from kpose.errors import InputError
+    from kpose.splits import PAPER_VALIDATION
+
+    if validation is None:
+        return 0
+    if validation == "paper":
+        return PAPER_VALIDATION
+    if not validation.isdecimal() or not int(validation):
+        raise InputError(
+            f"--validation must be a number of persons or paper. Received: {validation}"
+        )
+    return int(validation)
 
 
 def _prepare_text(summary: dict[str, Any], out: Path) -> str:
@@ -140,6 +255,12 @@ def _prepare_text(summary: dict[str, Any], out: Path) -> str:
             lines[-1] += f"; {source['joints_too_far']} joints too far away left out"
         if "crops" in source:
             lines.append(f"  {_crops_text(source['crops'])}")
+    lines += _pool_text(summary["sources"])
+    lines.append(_split_text(summary))
+    if summary["leak"] is not None:
+        which = summary["leak"]["of"]
+        of = "" if which == "validation" else f" ({which})"
+        lines.append(f"{summary['leak']['sentence']}{of}")
     megabytes = sum(shard["bytes"] for shard in summary["shards"]) / 1e6
     lines.append(
         f"{summary['persons']} persons of {summary['labels']} labels in {out} "
@@ -150,6 +271,37 @@ def _prepare_text(summary: dict[str, Any], out: Path) -> str:
         lines[-1] += f" and {out / 'crops.png'}"
         lines.insert(-1, f"all: {_crops_text(summary['crops'])}")
     return "\n".join(lines)
+
+
+def _pool_text(sources: list[dict[str, Any]]) -> list[str]:
+    """Return a table like the paper's Table 2: who trains and who validates."""
+    header = ["", "labels", "train, complete", "train, partly", "validation", "test"]
+    rows = [header]
+    for source in sources:
+        persons, complete = source["persons"], source["complete_persons"]
+        full = complete.get("train", 0)
+        cells = [source["labels"], full, persons.get("train", 0) - full]
+        cells += [persons.get("val", 0), persons.get("test", 0)]
+        rows.append([source["name"], *map(str, cells)])
+    if len(rows) > 2:
+        columns = zip(*(row[1:] for row in rows[1:]), strict=True)
+        rows.append(["all", *(str(sum(map(int, column))) for column in columns)])
+    return aligned(rows)
+
+
+def _split_text(summary: dict[str, Any]) -> str:
+    """Say how the persons were divided."""
+    from kpose import splits
+
+    split = summary["split"]
+    words = {
+        "official": "official splits",
+        "drawn": f"validation drawn by {split['by']}, seed {split['seed']}",
+        "file": f"splits of {split['file']}",
+    }[split["kind"]]
+    if split["left_out"]:
+        words += f"; {split['left_out']} persons left out"
+    return "; ".join(filter(None, [words, splits.warning(split)]))
 
 
 def _crops_text(crops: dict[str, int]) -> str:

@@ -4,8 +4,8 @@
 export; what both need, and which of the two a file is, is here.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from kpose.errors import InputError
 from kpose.geometry import Box, person_box
 from kpose.joints import BODY_13
-from kpose.records import PersonRecord
+from kpose.records import REMOVED, BadRecord, PersonRecord
+from kpose.screening import Source
 
 SOURCE, ID = "kpose_source", "kpose_id"
 """Names under which a file carries ``PersonRecord.source`` and ``id``."""
@@ -236,3 +237,91 @@ def _recall(text: str) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     except (ValueError, OverflowError):  # a person edited it, or a tool cut it off
         return np.zeros_like(joints), np.ones_like(visible)
     return joints, visible
+
+
+class Corrected:
+    """Data sets with the corrections of a file in the place of the old labels.
+
+    A person whom the file does not name is unchanged; one who was removed becomes a
+    ``BadRecord``. A correction of somebody who is not there is an error, raised when
+    all sources were read.
+
+    Args:
+        sources: The data sets.
+        path: As ``read`` takes it.
+
+    Raises:
+        InputError: As ``read``.
+    """
+
+    def __init__(self, sources: Sequence[Source], path: Path) -> None:
+        """Read the corrections."""
+        self.path = path
+        self.corrections = read(path)
+        self.sources = [
+            source._replace(records=_Reread(self, source, last=source is sources[-1]))
+            for source in sources
+        ]
+        self._used: set[tuple[str, str]] = set()
+        self._changed: set[tuple[str, str]] = set()
+        self._removed: set[tuple[str, str]] = set()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many labels were changed, removed, and left as they were."""
+        changed, removed = len(self._changed), len(self._removed)
+        same = len(self._used) - changed - removed
+        return {"changed": changed, "removed": removed, "unchanged": same}
+
+    def sentence(self) -> str:
+        """Return the counts in words."""
+        counts = self.counts
+        return (
+            f"corrections of {self.path.name}: {counts['changed']} labels changed, "
+            f"{counts['removed']} removed, {counts['unchanged']} confirmed"
+        )
+
+    def apply(self, record: PersonRecord) -> PersonRecord | BadRecord:
+        """Return a record as it is after the corrections."""
+        key = (record.source, record.id)
+        correction = self.corrections.get(key)
+        if correction is None:
+            return record
+        self._used.add(key)
+        if correction.joints is None:
+            self._removed.add(key)
+            return BadRecord(
+                record.id, record.source, REMOVED, f"removed in {self.path}"
+            )
+        if not np.array_equal(correction.joints, record.joints):
+            self._changed.add(key)
+        return replace(record, joints=correction.joints, visible=correction.visible)
+
+    def require_all_used(self) -> None:
+        """Raise an InputError where a correction is of nobody."""
+        nobody = [key for key in self.corrections if key not in self._used]
+        if nobody:
+            named = ", ".join(" ".join(key) for key in nobody[:5])
+            raise InputError(
+                f"{self.path} must correct persons of the data, but {len(nobody)} of "
+                f"{len(self.corrections)} are not in it (or not in the splits asked "
+                f"for): {named:.200}"
+            )
+
+
+@dataclass(frozen=True)
+class _Reread:
+    """The records of a source after the corrections, anew for each iteration."""
+
+    corrected: Corrected
+    source: Source
+    last: bool
+
+    def __iter__(self) -> Iterator[PersonRecord | BadRecord]:
+        for record in self.source.records:
+            if isinstance(record, BadRecord):
+                yield record
+            else:
+                yield self.corrected.apply(record)
+        if self.last:
+            self.corrected.require_all_used()
