@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kpose import artefacts, evaluation, runtime, training
+from kpose import artefacts, evaluation, runtime, splits, training
 from kpose import persons as people
 from kpose import report as reports
 from kpose.config import Config
@@ -121,10 +121,8 @@ def heterogeneous(
     if seeds < 1:
         raise InputError(f"seeds must be at least 1. Received: {seeds}")
     data = PreparedData.open(data_folder)
-    if tests:
-        people.labelled(
-            tests, data.skeleton
-        )  # refuses now what hours later is too late
+    if tests:  # refuse now what is too late in hours
+        people.labelled(tests, data.skeleton)
     arms, val_ids = plan(data, config)
     if Path(init).is_file():
         init = str(Path(init).resolve())  # the same file from another folder
@@ -316,7 +314,7 @@ def _test(run: Run, data: PreparedData, tests: Sequence[Source]) -> dict[str, An
     scores = evaluation.evaluate(
         network, persons.batches(network.size), flip_test=False
     )
-    leak = people.leak(network.card, persons.splits)
+    seen = people.leak(network.card, persons.splits)
     del network
     _free()
     return {
@@ -325,7 +323,7 @@ def _test(run: Run, data: PreparedData, tests: Sequence[Source]) -> dict[str, An
         "persons": scores.persons,
         "evaluated": {f"{a} {b}": n for (a, b), n in sorted(persons.splits.items())},
         "skipped": persons.skipped,
-        "leak": leak,
+        "leak": seen,
     }
 
 
@@ -354,6 +352,8 @@ def _results(
             for arm in arms
         },
         "validation": _counts(data, val_ids),
+        "leak": training.leak_score(data, arms[0].train_ids, val_ids).to_json(),
+        "split": data.summary.get("split"),
         "runs": list(rows),
         "comparison": {name: compare(rows, name) for name in sets},
         "paper": PAPER,
@@ -459,6 +459,8 @@ def facts(results: dict[str, Any]) -> list[str]:
         f"validation: {val['persons']} persons with {val['joints']} joints, the same "
         "for every run"
     )
+    lines.append(results["leak"]["sentence"])
+    lines += filter(None, [splits.warning(results["split"])])
     test = results["runs"][0].get("test")
     if test is not None:
         evaluated = ", ".join(f"{n} {name}" for name, n in test["evaluated"].items())

@@ -230,6 +230,15 @@ def split(
     return everyone[train_mask], everyone[val]
 
 
+def leak_score(
+    data: PreparedData, train_ids: NDArray[np.int64], val_ids: NDArray[np.int64]
+) -> leak.LeakScore:
+    """Return how near the crops to validate on are to those to train on."""
+    everyone = np.arange(len(data))
+    masks = (np.isin(everyone, train_ids), np.isin(everyone, val_ids))
+    return leak.score(data.ids, data.bits, *masks, data.leak_groups)
+
+
 def _persons(data: PreparedData, ids: NDArray[np.int64]) -> int:
     """Return how many persons the crops show: both crops of one are trained on."""
     return int(data.first[ids].sum())
@@ -249,13 +258,7 @@ class Trainer:
     ) -> None:
         """Build everything under the scope of ``strategy``."""
         self.data, self.train_ids, self.val_ids = data, train_ids, val_ids
-        self.leak = leak.score(
-            data.ids,
-            data.bits,
-            np.isin(np.arange(len(data)), train_ids),
-            np.isin(np.arange(len(data)), val_ids),
-            data.leak_groups,
-        )
+        self.leak = leak_score(data, train_ids, val_ids)
         self.strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         self.network, model, self.initial = _initial_network(data, config, init)

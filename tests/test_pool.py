@@ -171,7 +171,8 @@ def test_the_pool_holds_out_complete_persons_of_any_source(sources, tmp_path):
     assert "lsp" in again.stdout and "validation drawn by group, seed 3" in again.stdout
     # Two of four complete persons train; all 16 partly annotated ones do.
     table = [line.split() for line in again.stdout.splitlines()]
-    assert ["all", "20", "2", "16", "2", "0"] in table
+    assert ["all", "13", "20", "2", "16", "2", "0"] in table
+    assert ["flic", "9", "5", "0", "5", "0", "0"] in table
 
 
 def test_more_complete_persons_than_there_are_is_one_line(sources, tmp_path):

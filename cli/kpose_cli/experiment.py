@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kpose_cli.common import echo_summary, json_option
+from kpose_cli.common import aligned, echo_summary, json_option
 
 if TYPE_CHECKING:
     from kpose.screening import Source
@@ -90,7 +90,7 @@ def heterogeneous(
     lines = []
     for name in results["comparison"]:
         header, rows = library.table(results, name)
-        lines += [*_aligned([header, *rows]), library.conclusion(results, name), ""]
+        lines += [*aligned([header, *rows]), library.conclusion(results, name), ""]
     lines += [*library.facts(results), f"report: {out / 'report.html'}"]
     echo_summary(results, as_json, "\n".join(lines))
 
@@ -112,15 +112,3 @@ def _read_tests(data: Path, sets: tuple[str, ...]) -> "list[Source]":
             f"Received: {', '.join(found.names)}"
         )
     return sources
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return the rows as lines: the first column to the left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

@@ -255,7 +255,7 @@ def _prepare_text(summary: dict[str, Any], out: Path) -> str:
             lines[-1] += f"; {source['joints_too_far']} joints too far away left out"
         if "crops" in source:
             lines.append(f"  {_crops_text(source['crops'])}")
-    lines += _pool_text(summary["sources"])
+    lines += _pool_text(summary)
     lines.append(_split_text(summary))
     if summary["leak"] is not None:
         which = summary["leak"]["of"]
@@ -273,19 +273,24 @@ def _prepare_text(summary: dict[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
-def _pool_text(sources: list[dict[str, Any]]) -> list[str]:
-    """Return a table like the paper's Table 2: who trains and who validates."""
-    header = ["", "labels", "train, complete", "train, partly", "validation", "test"]
+def _pool_text(summary: dict[str, Any]) -> list[str]:
+    """Return a table like the paper's Table 2: joints, who trains, who validates."""
+    header = ["", "joints", "labels", "train, complete", "train, partly"]
+    header += ["validation", "test"]
     rows = [header]
-    for source in sources:
+    for source in summary["sources"]:
         persons, complete = source["persons"], source["complete_persons"]
         full = complete.get("train", 0)
-        cells = [source["labels"], full, persons.get("train", 0) - full]
+        joints = sum(
+            count > 0 for count in summary["coverage"][source["name"]].values()
+        )
+        cells = [joints, source["labels"], full, persons.get("train", 0) - full]
         cells += [persons.get("val", 0), persons.get("test", 0)]
         rows.append([source["name"], *map(str, cells)])
     if len(rows) > 2:
-        columns = zip(*(row[1:] for row in rows[1:]), strict=True)
-        rows.append(["all", *(str(sum(map(int, column))) for column in columns)])
+        joints, *columns = zip(*(row[1:] for row in rows[1:]), strict=True)
+        totals = [sum(map(int, column)) for column in columns]
+        rows.append(["all", max(joints, key=int), *map(str, totals)])
     return aligned(rows)
 
 

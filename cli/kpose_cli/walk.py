@@ -415,6 +415,8 @@ def _report(
         people = f"{scores[name][AFTER].persons} test persons, flip test on"
         sections.append(report.Table(f"Scores on {title}", header, cells, people))
     sections.append(report.Text("What the numbers mean", evaluation.DEFINITION))
+    leak = artefacts.read_card(out / AFTER)["training"]["leak"]["sentence"]
+    sections.append(report.Text("Validation persons of the finetuning", f"{leak}."))
     after = scores[USE_CASE][AFTER]
     sections += [
         report.Pictures(
