@@ -7,6 +7,9 @@ import click
 
 from kpose_cli.common import aligned, echo_summary, json_option, progress
 
+SHOWN_SUSPECTS = 24
+"""So many suspects are printed; all are in the files."""
+
 
 @click.command()
 @click.option(
@@ -180,18 +183,21 @@ def prepare(
     }
     if doctor is not None:
         from kpose import label_doctor
+        from kpose_datasets import correction_files
 
         with progress(None, "examining") as advance:
             summary = label_doctor.examine(
                 sources,
                 doctor,
+                skeleton=skeleton,
                 models=models or ("compact",),
                 budget=budget,
+                strict=strict,
                 started=lambda labels: advance(0, total=labels),
                 progress=advance,
-                **common,
+                write_tools=correction_files.write,
             )
-        echo_summary(summary, as_json, label_doctor.text(summary, doctor))
+        echo_summary(summary, as_json, _doctor_text(summary, doctor))
         return
     if check:
         from kpose import label_check
@@ -326,6 +332,28 @@ def _check_text(summary: dict[str, Any]) -> str:
     lines.append(
         f"{summary['persons']} persons of {summary['labels']} labels are usable, in "
         f"{summary['images']} pictures{_skipped(summary['skipped'])}"
+    )
+    return "\n".join(lines)
+
+
+def _doctor_text(summary: dict[str, Any], folder: Path) -> str:
+    """Return the worst suspects and where they can be corrected."""
+    from kpose_datasets import correction_files as files
+
+    lines = [summary["how"], *summary["warnings"]]
+    for suspect in summary["suspects"][:SHOWN_SUSPECTS]:
+        name = f"{suspect['source']} {suspect['id']}"
+        lines.append(f"{suspect['score']:.2f}  {name}: {suspect['reason']}")
+    if len(summary["suspects"]) > SHOWN_SUSPECTS:
+        lines.append(f"... and {len(summary['suspects']) - SHOWN_SUSPECTS} more")
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["kinds"].items())
+    lines.append(
+        f"{len(summary['suspects'])} suspects of {summary['persons']} persons "
+        f"({kinds or 'none'}){_skipped(summary['skipped'])}; look at "
+        f"{folder / 'worst.png'}, correct {folder / files.LABEL_STUDIO} in Label "
+        f"Studio or {folder / files.CVAT} in CVAT (pictures in "
+        f"{summary['picture_folder']}) "
+        "and give the export as --corrections"
     )
     return "\n".join(lines)
 
