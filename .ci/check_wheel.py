@@ -25,10 +25,15 @@ for name in ("datasets", "cli", "serving", "bootstrap"):
         continue
     raise AssertionError(f"`import {name}` must fail where only kpose is installed")
 
-checkout = Path(__file__).resolve().parents[1] / "kpose"
-for pattern in ("configs/*.toml", "weights/*"):
-    wanted = {path.name for path in checkout.glob(pattern)}
-    found = {path.name for path in Path(str(kpose.__file__)).parent.glob(pattern)}
+checkout = Path(__file__).resolve().parents[1]
+for package, folder, pattern in (
+    (kpose, "kpose", "configs/*.toml"),
+    (kpose, "kpose", "weights/*"),
+    (kpose_datasets, "datasets/kpose_datasets", "maps/*.toml"),
+):
+    wanted = {path.name for path in (checkout / folder).glob(pattern)}
+    found = {path.name for path in Path(str(package.__file__)).parent.glob(pattern)}
+    assert wanted, f"{folder}/{pattern}: nothing in the checkout"
     assert found == wanted, f"{pattern}: expected {wanted}, got {found}"
 for preset in kpose.config.presets():
     kpose.config.load(preset)
