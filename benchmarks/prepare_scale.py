@@ -141,12 +141,14 @@ def main(kind: str, persons: int, workers: int, check: bool) -> None:
         command += ["--check"] if check else ["--size", "64"]
         command += [] if check else ["--out", str(folder / "data")]
         started, peak = time.monotonic(), 0
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        # Not a pipe: nobody would read it while the command still runs.
+        printed = folder / "summary.json"
+        with printed.open("w") as stdout:
+            process = subprocess.Popen(command, stdout=stdout)
             while process.poll() is None:
                 peak = max(peak, resident(process.pid))
                 time.sleep(0.05)
-            assert process.stdout is not None
-            summary = json.loads(process.stdout.read().splitlines()[-1])
+        summary = json.loads(printed.read_text().splitlines()[-1])
         seconds = time.monotonic() - started
         if process.returncode or summary["persons"] != persons:
             sys.exit(f"the call failed: {summary}")
