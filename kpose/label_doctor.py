@@ -706,10 +706,17 @@ def _save_frames(
 ) -> list[PersonRecord]:
     """Save the pictures that a labelling tool could not show.
 
+    Those are frames of videos and mirrored pictures. Where there are some, or the
+    pictures have no folder in common that could be served, all are saved.
+
     Returns:
         The records, with the saved picture at its place in ``out`` as theirs.
     """
     shown = list(records)
+    root = _common_folder(records)
+    apart = [r.image.frame is not None or r.image.mirrored for r in records]
+    if not any(apart) and root != Path(root.anchor):
+        return shown
     saved: dict[ImageRef, Path] = {}
     # In order, since a video is decoded from its start.
     order = sorted(
@@ -718,12 +725,14 @@ def _save_frames(
     )
     for at in order:
         ref = records[at].image
-        if ref.frame is None and not ref.mirrored:
-            continue
         if ref not in saved:
-            name = f"{len(saved):05}.png"
             (folder / FRAMES).mkdir(exist_ok=True)
-            data = images.encode(images.read(ref), "png", 0)
+            if apart[at]:
+                name = f"{len(saved):05}.png"
+                data = images.encode(images.read(ref), "png", 0)
+            else:
+                name = f"{len(saved):05}{ref.path.suffix}"
+                data = ref.path.read_bytes()
             (folder / FRAMES / name).write_bytes(data)
             saved[ref] = out / FRAMES / name
         shown[at] = replace(shown[at], image=ImageRef(saved[ref]))

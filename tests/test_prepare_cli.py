@@ -253,3 +253,26 @@ def test_the_same_call_again_changes_nothing(tmp_path):
     other = run(*call, "--size", 192)
     assert other.exit_code == 1
     assert "has size 224, not 192" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--doctor", "d", "--out", "o"], "--doctor needs --check"),
+        (["--check", "--model", "compact"], "--model needs --check --doctor DIR"),
+        (["--check", "--doctor", "d", "--budget", "0"], "budget"),
+        (["--check", "--doctor", "d", "--model", "movenet:no.tflite"], "no.tflite"),
+    ],
+)
+def test_wrong_calls_of_the_doctor_are_one_line(
+    tmp_path, monkeypatch, arguments, message
+):
+    root = write_set(tmp_path / "lsp")
+    monkeypatch.chdir(tmp_path)
+
+    result = run("--data", f"lsp:{root}", *arguments)
+
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "d").exists()
