@@ -1,4 +1,8 @@
-"""MoveNet's single-person TFLite files, asked as a kpose network is."""
+"""MoveNet's single-person TFLite files, asked as a kpose network is.
+
+Contract: uint8 ``(1, size, size, 3)`` RGB in, float32 ``(1, 1, 17, 3)`` out: y, x and
+score of COCO's 17 keypoints, 0 to 1.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpose import runtime
-from kpose.confidence import Curve
 from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import BODY_13, COCO_17
-from kpose.runtime import Prediction
+from kpose.runtime import Outputs, Runtime
 
 PREFIX = "movenet:"
 """What stands before the path of such a file where the name of a model is wanted."""
@@ -29,68 +32,7 @@ ROWS = [COCO_17.names.index(name) for name in BODY_13.names[1:]]
 SHOULDERS = [BODY_13.names.index(f"{side}_shoulder") for side in ("right", "left")]
 
 
-class MoveNet:
-    """A MoveNet single-pose network (Lightning or Thunder).
-
-    Args:
-        path: The TFLite file: uint8 ``(1, size, size, 3)`` RGB in, float32
-            ``(1, 1, 17, 3)`` out: y, x and score of COCO's 17 keypoints, 0 to 1.
-
-    Attributes:
-        skeleton: The 13 joints.
-        size: Side of the crops in pixels.
-        flip_curve: None: its scores are not calibrated.
-
-    Raises:
-        InputError: If the file is missing, damaged or another network.
-    """
-
-    skeleton = BODY_13
-    flip_curve: Curve | None = None
-
-    def __init__(self, path: Path) -> None:
-        """Load the file and hold it against the contract."""
-        self._interpreter, given, answer = _load(path)
-        shape = [int(side) for side in given["shape"]]
-        wanted = len(shape) == 4 and shape == [1, shape[1], shape[1], 3]
-        if (
-            not wanted
-            or given["dtype"] is not np.uint8
-            or list(answer["shape"]) != [1, 1, len(COCO_17), 3]
-        ):
-            raise InputError(
-                "expected MoveNet single-pose: uint8 [1, size, size, 3] in, "
-                f"[1, 1, {len(COCO_17)}, 3] out. Received: {path} with "
-                f"{given['dtype'].__name__} {shape} in, "
-                f"{[int(side) for side in answer['shape']]} out"
-            )
-        self._input, self._output = given["index"], answer["index"]
-        self.size = shape[1]
-
-    def predict(self, crops: Image) -> Prediction:
-        """Return the 13 joints in each crop; the confidence is MoveNet's score.
-
-        Args:
-            crops: ``(N, size, size, 3)`` RGB uint8; N may be 0.
-
-        Raises:
-            InputError: If the shape or the dtype is another.
-        """
-        expected = (self.size, self.size, 3)
-        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != expected:
-            raise InputError(
-                f"crops must be uint8 of shape (N, {self.size}, {self.size}, 3). "
-                f"Received: {crops.dtype} of shape {crops.shape}"
-            )
-        points = np.zeros((len(crops), len(COCO_17), 3), np.float32)
-        for number, crop in enumerate(crops):
-            self._interpreter.set_tensor(self._input, np.ascontiguousarray(crop[None]))
-            self._interpreter.invoke()
-            points[number] = self._interpreter.get_tensor(self._output)[0, 0]
-        return body_13(points)
-
-
-def body_13(points: NDArray[np.floating]) -> Prediction:
+def body_13(points: NDArray[np.floating]) -> Outputs:
     """Return the 13 joints of ``(N, 17, 3)`` points: y, x and score of COCO's 17."""
     places = np.zeros((len(points), len(BODY_13), 2), np.float32)
     scores = np.zeros((len(points), len(BODY_13)), np.float32)
@@ -99,19 +41,32 @@ def body_13(points: NDArray[np.floating]) -> Prediction:
     head = face.mean(axis=1)
     places[:, 0] = head + HEAD_DOWN * (shoulders.mean(axis=1) - head)
     scores[:, 0] = points[:, :FACE, 2].mean(axis=1)
-    return Prediction(places, scores)
+    return {"keypoints": places, "confidence": scores}
 
 
-def open(model: str | Path) -> "MoveNet | runtime.Runtime":
+def open(model: str | Path) -> Runtime:
     """Return the network of a name: ``movenet:PATH``, or what ``runtime.open`` takes.
+
+    MoveNet's confidence is its score, not calibrated.
 
     Raises:
         InputError: If there is none, or it is another than its name says.
     """
     name = str(model)
-    if name.startswith(PREFIX):
-        return MoveNet(Path(name.removeprefix(PREFIX)))
-    return runtime.open(model)
+    if not name.startswith(PREFIX):
+        return runtime.open(model)
+    interpreter, given, answer = _load(Path(name.removeprefix(PREFIX)))
+
+    def run(crops: Image) -> Outputs:
+        points = np.zeros((len(crops), len(COCO_17), 3), np.float32)
+        for number, crop in enumerate(crops):
+            interpreter.set_tensor(given["index"], np.ascontiguousarray(crop[None]))
+            interpreter.invoke()
+            points[number] = interpreter.get_tensor(answer["index"])[0, 0]
+        return body_13(points)
+
+    card = {"skeleton": BODY_13.to_json(), "size": int(given["shape"][1])}
+    return Runtime(run, card, "tflite")
 
 
 def _load(path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -139,4 +94,18 @@ def _load(path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
             "expected MoveNet single-pose with one input and one output. Received: "
             f"{path} with {len(inputs)} and {len(outputs)}"
         )
-    return interpreter, inputs[0], outputs[0]
+    given, answer = inputs[0], outputs[0]
+    shape = [int(side) for side in given["shape"]]
+    if (
+        len(shape) != 4
+        or shape != [1, shape[1], shape[1], 3]
+        or given["dtype"] is not np.uint8
+        or list(answer["shape"]) != [1, 1, len(COCO_17), 3]
+    ):
+        raise InputError(
+            "expected MoveNet single-pose: uint8 [1, size, size, 3] in, "
+            f"[1, 1, {len(COCO_17)}, 3] out. Received: {path} with "
+            f"{given['dtype'].__name__} {shape} in, "
+            f"{[int(side) for side in answer['shape']]} out"
+        )
+    return interpreter, given, answer

@@ -32,11 +32,10 @@ def test_joints_keep_their_side_and_x_comes_first():
 
     said = movenet.body_13(points)
 
-    assert said.confidence is not None
     for name in BODY_13.names[1:]:
         at, row = BODY_13.names.index(name), COCO_17.names.index(name)
-        np.testing.assert_allclose(said.keypoints[0, at], [row / 50, row / 100])
-        np.testing.assert_allclose(said.confidence[0, at], row / 20, rtol=1e-6)
+        np.testing.assert_allclose(said["keypoints"][0, at], [row / 50, row / 100])
+        np.testing.assert_allclose(said["confidence"][0, at], row / 20, rtol=1e-6)
 
 
 def test_the_head_is_a_fifth_of_the_way_from_face_to_shoulders():
@@ -50,9 +49,8 @@ def test_the_head_is_a_fifth_of_the_way_from_face_to_shoulders():
     said = movenet.body_13(points)
 
     # Face (0.5, 0.2), middle of the shoulders (0.7, 0.6).
-    np.testing.assert_allclose(said.keypoints[0, 0], [0.54, 0.28], rtol=1e-6)
-    assert said.confidence is not None
-    np.testing.assert_allclose(said.confidence[0, 0], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(said["keypoints"][0, 0], [0.54, 0.28], rtol=1e-6)
+    np.testing.assert_allclose(said["confidence"][0, 0], 0.4, rtol=1e-6)
 
 
 def test_a_file_that_is_none_is_refused_by_name(tmp_path):
