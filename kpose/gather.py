@@ -94,5 +94,5 @@ def _identity(record: PersonRecord, size: int) -> bytes:
     words = (record.id, record.source, record.group, record.split, record.head_rule)
     more = (record.box, record.head_size, record.area)
     where = (record.recording, record.subject, record.clothing)
-    text = repr((picture, words, more, where)).encode(errors="surrogateescape")
+    text = repr((picture, words, more, where)).encode(errors="surrogatepass")
     return text + record.joints.tobytes() + record.visible.tobytes()

@@ -202,7 +202,8 @@ class _Facts:
 def _between(joints: NDArray[np.float32], a: int, b: int) -> NDArray[np.float64]:
     """Return ``(n, 2)``: from joint a to joint b where both are annotated, pixels."""
     both = (joints[:, a, 2] > 0) & (joints[:, b, 2] > 0)
-    return np.asarray((joints[:, b] - joints[:, a])[both, :2], np.float64)
+    chosen = joints[both, :, :2].astype(np.float64)  # float32 would overflow
+    return np.asarray(chosen[:, b] - chosen[:, a])
 
 
 def _look(packed: bytes, joints: int, strict: bool) -> dict[str, _Seen]:

@@ -94,22 +94,39 @@ class PersonRecord:
     def defect(self) -> str | None:
         """Return why the labels cannot be used, None where they can.
 
+        ``"name_not_text"``: an id or another name has half a character or a NUL, so
+        that no file can hold it.
         ``"non_finite_joint"``: an annotated joint or the box has a NaN or an infinity.
         ``"no_joints"``: nothing is annotated. ``"box_without_area"``: the box given, or
         the box of the joints, has no area or is under 2 pixels
         (docs/paper-readings.md, reading 3).
         """
+        names = (self.id, self.source, self.group, self.image.path.name)
+        more = (self.recording, self.subject, self.clothing)
+        if not all(map(_is_text, (*names, *more))):
+            return "name_not_text"
         joints = self.joints[self.joints[:, 2] > 0]
         if not np.isfinite(joints).all() or not np.isfinite(self.joints[:, 2]).all():
             return "non_finite_joint"
         if not len(joints):
             return "no_joints"
-        if self.box is not None and not np.isfinite(self.box).all():
-            return "non_finite_joint"
+        if self.box is not None:
+            extent = (self.box.width, self.box.height)
+            if not np.isfinite((*self.box, *extent)).all():
+                return "non_finite_joint"
         for box in (self.box, person_box(joints)):
             if box is not None and (box.area <= 0 or max(box.width, box.height) < 2):
                 return "box_without_area"
         return None
+
+
+def _is_text(name: str) -> bool:
+    """Return whether UTF-8 can hold a name and numpy keeps it: JSON allows more."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
 
 
 REMOVED = "removed_by_correction"

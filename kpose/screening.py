@@ -30,6 +30,9 @@ TOO_FAR = 1.0
 JOINT_TOO_FAR = "joint_too_far"
 """What such a joint is counted as."""
 
+TOO_LARGE = "box_too_large"
+"""Why a person is skipped whose crop leaves the picture by more than the picture."""
+
 OUTSIDE = "box_outside_image"
 """Why a person whose crop has no pixel of the picture is skipped."""
 
@@ -85,7 +88,8 @@ class Tally:
     def note(self, reason: str, name: str) -> None:
         """Keep the id of a person as an example of ``reason``."""
         if len(self.examples[reason]) < MAX_EXAMPLES:
-            self.examples[reason].append(name)
+            printable = name.encode(errors="backslashreplace").decode()
+            self.examples[reason].append(printable)
 
 
 def screen(
@@ -168,7 +172,7 @@ def usable(
 
 def picture_key(ref: ImageRef) -> int:
     """Return 64 bits that are the same for the same picture, in every process."""
-    text = f"{ref.path}\n{ref.frame}\n{ref.mirrored}".encode(errors="surrogateescape")
+    text = f"{ref.path}\n{ref.frame}\n{ref.mirrored}".encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -186,7 +190,7 @@ def unpack(packed: bytes) -> list[PersonRecord]:
 def _file_size(path: Path) -> int | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
@@ -225,9 +229,10 @@ def settle(
 ) -> Placed | str:
     """Hold what ``place`` made against the picture, once its size is known.
 
-    A crop that is wholly outside the picture is refused. Where the set has no box of
-    its own, a joint further outside the picture than the picture is long would blow up
-    the crop: it is left out, and counted with those that are ``TOO_FAR``.
+    A crop that is wholly outside the picture is refused, and so is the set's own box if
+    it ends further outside than the picture is long: the person would be a few pixels.
+    Where the set has no box, a joint that far outside would blow up the crop: it is
+    left out, and counted with those that are ``TOO_FAR``.
     """
     if isinstance(placed, str):
         return placed
@@ -237,7 +242,9 @@ def settle(
     limit = max(height, width)
     x0, y0, x1, y1 = placed.square.box
     blown_up = x0 < -limit or y0 < -limit or x1 > width + limit or y1 > height + limit
-    if blown_up and record.box is None:
+    if blown_up and record.box is not None:
+        return TOO_LARGE
+    if blown_up:
         x, y, annotated = record.joints.T
         far = (x < -limit) | (x > width + limit) | (y < -limit) | (y > height + limit)
         far &= annotated > 0

@@ -155,6 +155,27 @@ def test_frames_of_a_video_are_one_recording(tmp_path):
     assert {(r.group, r.recording) for r in video + folder} == {("walk", "walk")}
 
 
+@pytest.mark.parametrize("name", ["**a", "a[1]", "x" * 300 + "/a"])
+def test_names_of_frames_are_no_patterns(tmp_path, name):
+    pictures = tmp_path / "images"
+    pictures.mkdir()
+    (pictures / "a1.png").touch()
+    (pictures / "a[1].png").touch()
+    path = export(tmp_path, image(GOOD, name=name))
+
+    (record,) = cvat.read(path)
+
+    assert record.image.path == pictures / f"{name}.png"
+
+
+def test_numbers_too_large_are_reported_by_the_caller(tmp_path):
+    path = export(tmp_path, image(skeleton(points("head", "1e300,1"))))
+
+    (record,) = cvat.read(path)
+
+    assert record.defect() == "non_finite_joint"
+
+
 def test_points_go_by_a_joint_map(tmp_path):
     (tmp_path / "map.toml").write_text('[joints]\nhead = ["7", "8"]\n')
     path = export(tmp_path, image(skeleton(points("7", "10,20"), points("8", "20,10"))))

@@ -264,6 +264,14 @@ def test_numbers_that_mean_not_labelled(tmp_path):
     assert shoulders(second) == ([0, -1, 1], [0, 5, 1])
 
 
+def test_a_table_of_bad_rows_only(tmp_path):
+    path = table(tmp_path, f"{HEADER}\na.jpg,1,?,3,4\n", toml=SHOULDERS)
+
+    (fault,) = generic.read(path)
+
+    assert fault.reason == "not_a_number"
+
+
 @pytest.mark.parametrize("value", ["inf", "-inf", "1e300"])
 def test_non_finite_numbers_are_left_to_the_defect(tmp_path, value):
     text = f"{HEADER}\na.jpg,{value},2,3,4\n"
@@ -401,6 +409,12 @@ def test_without_map_and_names_it_says_what_to_write(tmp_path):
         ("[joints]\nnose = 'R'", "must map head, .* Received: 'nose'"),
         ("[joints]\nleft_hip = 'L'", "'left_hip' without 'right_hip'"),
         ("[joints]\nleft_hip = 'L'\nright_hip = 'L'", "two sides to different points"),
+        (
+            "[joints]\nleft_hip = ['L', 'R']\nright_hip = ['R', 'L']",
+            "two sides to different points",
+        ),
+        (f"a = {'[' * 5000}", "people.toml must be a TOML file"),
+        (f"a = {'9' * 5000}", "people.toml must be a TOML file"),
         ("[joints]\nleft_hip = 'L'\nright_hip = 'Q'", "R, L. Received: 'Q'"),
         ("[joints]\nhead = [['L']]", r"Received: \['L'\]"),
         ("[joints]\nhead = 3", "a point or a list of points. Received: 3"),
@@ -411,6 +425,7 @@ def test_without_map_and_names_it_says_what_to_write(tmp_path):
         (f"{SHOULDERS}[pixels]\nfirst = true", "first must be 0 or 1. Received: True"),
         (f"{SHOULDERS}[pixels]\nunit = 'mm'", "Received: 'mm'"),
         (f"{SHOULDERS}[pixels]\nwidth = 0", "width must be a number of pixels"),
+        (f"{SHOULDERS}[pixels]\nwidth = inf", "width must be a number of pixels"),
         (f"{SHOULDERS}[pixels]\nmirrored = 1", "true or false. Received: 1"),
         (f"{SHOULDERS}[pixels]\nmissing = -1", "a list of numbers"),
         (f"{SHOULDERS}[pixels]\nmirrored = true", r"a column width, or .*people.toml"),
@@ -554,6 +569,7 @@ def test_a_bad_line_of_json_is_one_bad_record(tmp_path):
         (b'[{"image": "a.jpg", "keypoints": {"R": [1, 2]}}]', "Received: 'L'"),
         (b'[{"image": "a.jpg", "keypoints": {"R": [1,', "must be JSON, but has a"),
         (b'[{"image": "a.jpg"} {}]', "must be JSON, but has a"),
+        (rb'[{"image": "\udcff"}]', "must be JSON, but has a"),
         (
             b'[{"image": "\xe4.jpg"}]',
             "UTF-8, but line 1 has the byte 0xe4 at offset 12",

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from kpose.errors import InputError
 from kpose.examples import PreparedData, prepare
 from kpose.gather import gather
+from kpose.geometry import Box
 from kpose.joints import BODY_13
 from kpose.label_check import check
 from kpose.records import REMOVED, BadRecord, ImageRef, PersonRecord
@@ -136,6 +137,45 @@ def test_a_joint_a_picture_away_does_not_blow_up_the_crop(tmp_path):
 
     joints = parse(data.read(1)).joints
     assert np.ptp(joints[:12, 1]) == pytest.approx(1 / 1.2, abs=1e-5)
+
+
+def test_a_box_far_larger_than_the_picture_is_skipped(tmp_path):
+    # 120 high: up to 120 pixels outside on every side are taken.
+    boxes = [Box(-10, 0, 100, 240), Box(-10, 0, 100, 380), Box(0, 0, 1e300, 1e300)]
+    people = [person(tmp_path, n, box=box) for n, box in enumerate(boxes)]
+    sources = [Source("tiny", people, "CC0")]
+
+    summary = prepare(sources, tmp_path / "out", size=64, workers=1)
+
+    assert summary["skipped_examples"]["tiny"] == {"box_too_large": ["p1", "p2"]}
+    assert summary["persons"] == 1
+    assert check(sources, workers=1)["skipped"] == {"box_too_large": 2}
+
+
+def test_names_that_no_file_can_hold_are_skipped_and_named(tmp_path):
+    half = [person(tmp_path, 1, id="\ud800"), person(tmp_path, 2, False, id="a\0")]
+    image = ImageRef(tmp_path / "\ud800" / "a\0")
+    bad = BadRecord("\udcff", "tiny", "odd", "a.json: record 3")
+    people = [person(tmp_path, 0), *half, person(tmp_path, 3, image=image), bad]
+    sources = [Source("tiny", people, "CC0")]
+
+    prepare(sources, tmp_path / "out", size=64, workers=1)
+
+    summary = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert summary["skipped"] == {"tiny": {"name_not_text": 3, "odd": 1}}
+    examples = summary["skipped_examples"]["tiny"]
+    assert examples == {"name_not_text": ["\\ud800", "a\0", "p3"], "odd": ["\\udcff"]}
+    found = check(sources, workers=1)
+    assert (found["labels"], found["missing_images"]) == (5, 2)
+
+
+def test_huge_coordinates_do_not_overflow_the_report(tmp_path):
+    wide = person(tmp_path, 0, there=False)
+    wide.joints[1, 0], wide.joints[4, 0], wide.joints[10, 0] = 3e38, -3e38, -3e38
+
+    found = check([Source("tiny", [wide], "CC0")], workers=1)
+
+    assert found["median_torso"] == pytest.approx(6e38)
 
 
 def test_a_person_of_far_joints_only_is_outside(tmp_path):

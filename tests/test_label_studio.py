@@ -265,6 +265,24 @@ GOOD = keypoint("head", 10, 10)
             "Received: '10', None",
         ),
         (
+            task(annotation(keypoint("head", 10**400, 1)), number=5),
+            "5",
+            "wrong_per_cent",
+            "from 0 to 100 per cent",
+        ),
+        (
+            task(annotation(GOOD), image="http://[half/a.jpg", number=5),
+            "5",
+            "no_picture",
+            "must be a URL or a path: Invalid IPv6 URL",
+        ),
+        (
+            task(annotation(GOOD), image="data:image/png;base64,AA", number=5),
+            "5",
+            "no_picture",
+            "is inside the task",
+        ),
+        (
             task(annotation({**GOOD, "original_width": None}), number=5),
             "5",
             "no_picture_size",
@@ -315,6 +333,23 @@ def test_a_bad_task_is_named_and_the_rest_goes_on(tmp_path, bad, name, reason, d
     assert wrong.detail.startswith(f"{path}: task {name}: ")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0.jpg", "\ud800.jpg"])
+def test_a_name_that_no_file_can_have_is_an_absent_picture(tmp_path, name):
+    path = export(tmp_path, task(annotation(GOOD), image=name))
+
+    (record,) = label_studio.read(path)
+
+    assert record.image.path == tmp_path / name
+
+
+def test_a_picture_too_wide_is_reported_by_the_caller(tmp_path):
+    path = export(tmp_path, task(annotation({**GOOD, "original_width": 1e308})))
+
+    (record,) = label_studio.read(path)
+
+    assert record.defect() == "non_finite_joint"
+
+
 def test_a_task_that_is_there_twice_keeps_its_id(tmp_path):
     path = export(tmp_path, task(annotation(GOOD)), task(annotation(GOOD)))
 
@@ -327,6 +362,7 @@ def test_a_task_that_is_there_twice_keeps_its_id(tmp_path):
         (None, "expected a JSON file"),
         (b"{", "must be a JSON file"),
         (b"\xff\xfe[\x00]\x00", "must be a JSON file"),
+        (b"[" * 100000, "must be a JSON file"),
         (b"[]", "a list of tasks. Received: \\[\\]"),
         (b'{"tasks": []}', "a list of tasks"),
         (b'[1, {"id": 1, "data": {}, "annotations": 3}]', "type keypointlabels"),

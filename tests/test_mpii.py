@@ -26,7 +26,7 @@ ORDER = (
 ).split()
 """The 16 points, as MPII's README lists their ids."""
 
-EMPTY = np.zeros((0, 0))
+EMPTY, ONES = np.zeros((0, 0)), np.ones((2, 2))
 
 
 def points(x: float = 0) -> list[list[float]]:
@@ -200,6 +200,18 @@ def test_wrong_points_are_bad_records(tmp_path, point, reason):
     assert_all_joints(record)
 
 
+@pytest.mark.parametrize("value", [1e300, np.inf])
+def test_numbers_too_large_are_reported_by_the_caller(tmp_path, value):
+    given = mat_points()
+    given["point"]["x"][8], given["point"]["x"][9] = value, -value
+    given["point"]["x"][12] = value
+
+    (record,) = mpii.read(write_mat(tmp_path, {"a.jpg": [rectangle(given, x1=value)]}))
+
+    assert record.defect() == "non_finite_joint"
+    assert record.head_size == 0
+
+
 def test_an_image_without_a_name_and_one_that_comes_twice(tmp_path):
     write_mat(tmp_path, {"a.jpg": [rectangle(mat_points())]})
     release = scipy.io.loadmat(tmp_path / MAT)["RELEASE"]
@@ -293,6 +305,8 @@ def test_the_name_of_a_conversion_says_the_split(tmp_path, name, split):
         ({"joints": points()[:15]}, "wrong_number_of_points"),
         ({"joints": [["a", "b"]] * 16}, "wrong_points"),
         ({"joints": [[1, 2]] * 15 + [[1]]}, "wrong_points"),
+        ({"joints": [[10**400, 2]] * 16}, "wrong_points"),
+        ({"joints_vis": [10**400] * 16}, "wrong_points"),
         ({"joints_vis": [1] * 15}, "wrong_number_of_points"),
         ({"joints_vis": None}, "wrong_number_of_points"),
         ({"image": 7}, "missing_field"),
@@ -432,6 +446,14 @@ def test_names_of_hourglass_files_in_every_form(tmp_path, stored):
     assert_all_joints(records[2], 1)
 
 
+def test_a_person_may_have_any_number(tmp_path):
+    people = [hrnet(people_index=number) for number in (1.0, 2, 10**400)]
+
+    ids = [record.id for record in mpii.read(write_json(tmp_path / "a.json", people))]
+
+    assert ids == ["a/1", "a/2", f"a/{10**400}"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -525,6 +547,10 @@ def save(**variables):
         (lambda path: path.write_bytes(b'["\xff"]'), "must be JSON"),
         (lambda path: path.write_text("[]"), "Received: 0 persons"),
         (lambda path: path.write_text('[{"a": 1}]'), "1 persons with a"),
+        (
+            lambda path: path.write_text(json.dumps([{"k" * 5000: 1}])),
+            r"1 persons with k{200}$",
+        ),
         (lambda path: path.write_text('{"images": []}'), "Received: 'images'"),
         (save(joints=np.zeros((3, 14, 2))), "must have a variable 'RELEASE'"),
         (save(RELEASE=np.zeros(3)), "annolist and img_train"),
@@ -532,6 +558,14 @@ def save(**variables):
         (
             save(RELEASE={"annolist": structs([{"a": 1}] * 3), "img_train": [1, 0]}),
             "Received: 3 and 2",
+        ),
+        (
+            save(RELEASE={"annolist": structs([{"a": 1}] * 2), "img_train": ONES}),
+            r"img_train must be one number .* Received: float64 \(2, 2\)",
+        ),
+        (
+            save(RELEASE={"annolist": structs([{"a": 1}]), "img_train": "yes"}),
+            "img_train must be one number",
         ),
     ],
 )

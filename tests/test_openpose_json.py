@@ -212,8 +212,18 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, message):
             "non_numeric_keypoints",
             "Received: 'x'",
         ),
+        (
+            b'{"people": [{"pose_keypoints_2d": [%s]}]}'
+            % b",".join([b"1" + b"0" * 400] * 75),
+            "non_numeric_keypoints",
+            "Received: 10000",
+        ),
+        (b"[" * 100000, "damaged_file", "RecursionError"),
     ],
-    ids=["cut", "empty", "utf-16", "other", "few", "no points", "text"],
+    ids=[
+        *("cut", "empty", "utf-16", "other", "few", "no points", "text", "huge"),
+        "deep",
+    ],
 )
 def test_a_damaged_file_in_a_good_folder_is_one_bad_record(
     tmp_path, content, reason, message
@@ -229,6 +239,17 @@ def test_a_damaged_file_in_a_good_folder_is_one_bad_record(
     assert re.search(message, bad.detail)
     assert str(folder / "a_1.json") in bad.detail
     assert "\n" not in bad.detail
+
+
+@pytest.mark.parametrize("value", [np.inf, 1e300])
+def test_numbers_too_large_are_reported_by_the_caller(tmp_path, value):
+    wrong = person()
+    wrong[[1, 5, 17], 0], wrong[[6, 18], 0] = value, -value
+    folder = write(tmp_path / "json", {"0.json": [person(), wrong]})
+
+    good, bad = openpose_json.read(folder, tmp_path)
+
+    assert (good.defect(), bad.defect()) == (None, "non_finite_joint")
 
 
 def test_a_bad_person_leaves_the_others_of_the_frame(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from scipy.sparse import csc_matrix
 
 from kpose.errors import InputError
 from kpose.geometry import Box
@@ -151,7 +152,7 @@ def test_the_labels_may_stand_alone_and_the_frames_elsewhere(tmp_path):
 
 def test_non_finite_coordinates_are_left_to_the_caller(tmp_path):
     content = video(2)
-    content["x"][0, 3] = np.nan
+    content["x"][0, 3:5] = np.nan, 1e300
 
     bad, good = penn_action.read(write(tmp_path, _0001=content))
 
@@ -172,6 +173,7 @@ BAD = [
     ({"y": np.zeros((2, 13))}, r"y must have the shape of x, .*Received: \(2, 13\)"),
     ({"visibility": np.zeros((4, 13))}, r"visibility must .*Received: \(4, 13\)"),
     ({"x": "text"}, "x must be numbers"),
+    ({"x": csc_matrix(np.ones((3, 13)))}, "x must be numbers. Received: csc"),
     ({"train": 0}, r"train must be 1 or -1. Received: \[0.0\]"),
     ({"bbox": np.zeros((3, 5))}, r"bbox must have shape .*Received: \(3, 5\)"),
 ]

@@ -1,6 +1,7 @@
 """``kpose prepare`` from the command line, with good and bad input."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -175,6 +176,19 @@ def test_check_reports_and_writes_nothing(tmp_path):
             ["--data", "lsp:{lsp}", "--out", "{out}", "--detector", "tflite:{none}"],
             "there is none",
         ),
+        (
+            ["--data", "lsp:{lsp}", "--check", "--split-file", "{none}"],
+            "--check divides nobody",
+        ),
+        (
+            ["--data", "lsp:{lsp}", "--out", "{out}", "--validation", "9" * 5000],
+            "must be a number of persons or paper. Received: 999",
+        ),
+        (
+            ["--data", "lsp:{lsp}", "--out", "{out}", "--seed", "9" * 40],
+            "--seed",
+        ),
+        (["--data", "lsp:{lsp}\udcff@all", "--check"], "there is nothing"),
         (["--data", "lsp:{lsp}", "--out", "{lsp}"], "must be new or an empty folder"),
         (["--data", "lsp:{lsp}", "--out", "{lsp}/joints.mat"], "but is a file"),
         (
@@ -210,6 +224,45 @@ def test_bad_input_is_one_line_and_exit_code_1(tmp_path, arguments, message):
     assert len(result.stderr.splitlines()) == 1
     assert "Traceback" not in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+HEAD = "image,left_wrist_x,left_wrist_y,right_wrist_x,right_wrist_y\n"
+
+
+def test_two_files_of_one_name_are_refused_and_one_file_twice_is_counted(tmp_path):
+    write_set(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text(f"{HEAD}../images/im0001.jpg,1,2,30,9\n")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    one, other, link = (
+        f"generic:{tmp_path / name / 'x.csv'}" for name in ("a", "b", "link")
+    )
+    before = sorted(tmp_path.rglob("*"))
+
+    result = run("--data", one, "--data", other, "--out", tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "generic data must have different names" in result.stderr
+    assert str(tmp_path / "a" / "x.csv") in result.stderr
+    assert str(tmp_path / "b" / "x.csv") in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    for same in (one, link):
+        result = run("--data", one, "--data", same, "--check")
+        assert "1 persons of 2 labels are usable" in result.stdout
+        assert "skipped 1 duplicate_id" in result.stdout
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xe9.csv")
+    path.write_text(f"{HEAD}a.jpg,1,2,30,9\n")
+
+    result = run("--data", f"generic:{path}", "--check")
+
+    assert result.exit_code == 1
+    assert "must have a name in UTF-8" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_arrays_of_another_shape_are_refused(joints, visible, split, message):
         (with_value(2, 0, np.nan), None, None),
         (GOOD * [1, 1, 0], None, "no_joints"),
         (GOOD, Box(0, 0, np.nan, 50), "non_finite_joint"),
+        (GOOD, Box(-1.7e308, 0, 1.7e308, 50), "non_finite_joint"),
         (GOOD, Box(10, 0, 10, 50), "box_without_area"),
         (GOOD, Box(30, 0, 10, 50), "box_without_area"),
         (GOOD, Box(0, 0, 1.5, 1.9), "box_without_area"),
@@ -61,12 +63,30 @@ def test_arrays_of_another_shape_are_refused(joints, visible, split, message):
     ids=[
         *("good", "good with a box", "nan", "infinite", "nan flag"),
         *("nan where nothing is annotated", "none annotated", "nan in the box"),
+        "endless box",
         *("flat box", "reversed box", "box under 2 px", "one joint"),
         *("joints on a line", "1.2 px", "2.4 px"),
     ],
 )
 def test_defects(joints, box, expected):
     assert person(joints, box=box).defect() == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "\ud800"},
+        {"id": "a\0"},
+        {"group": "\udcff"},
+        {"subject": "\ud800"},
+        {"image": ImageRef(Path("\ud800.jpg"))},
+        {"image": ImageRef(Path("a\0.jpg"))},
+    ],
+    ids=ascii,
+)
+def test_names_that_no_file_can_hold_are_a_defect(change):
+    assert replace(person(), **change).defect() == "name_not_text"
+    assert replace(person(), id="\U0001f600 \u65e5").defect() is None
 
 
 def test_a_picture_is_neither_a_frame_nor_mirrored_unless_said():

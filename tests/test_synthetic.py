@@ -344,7 +344,10 @@ def broken(row: dict, **changes: object) -> str:
         lambda line, row: broken(row, joints={"head": [1, 2]}),
         lambda line, row: broken(row, joints={name: [1, 2, 3] for name in JOINT}),
         lambda line, row: broken(row, joints=dict.fromkeys(JOINT, "here")),
+        lambda line, row: broken(row, joints={name: [10**400, 1] for name in JOINT}),
         lambda line, row: broken(row, visible={}),
+        lambda line, row: broken(row, visible=dict.fromkeys(JOINT, 300)),
+        lambda line, row: "[" * 100000,
         lambda line, row: broken(row, split="holdout"),
         lambda line, row: broken(row, box=[1, 2, 3]),
         lambda line, row: json.dumps({k: v for k, v in row.items() if k != "picture"}),
@@ -357,7 +360,10 @@ def broken(row: dict, **changes: object) -> str:
         "joint missing",
         "three numbers",
         "words",
+        "huge",
         "visible",
+        "visible 300",
+        "deep",
         "split",
         "box",
         "key missing",
@@ -373,6 +379,18 @@ def test_a_damaged_line_is_named(tmp_path, damage):
     assert next(records).id == "000000"
     with pytest.raises(InputError, match=r"people\.jsonl:2 must be a person"):
         next(records)
+
+
+def test_numbers_too_large_are_reported_by_the_caller(tmp_path):
+    synthetic.write(tmp_path / "out", count=1, seed=0, size=(64, 80), workers=1)
+    path = tmp_path / "out" / "people.jsonl"
+    row = json.loads(path.read_text())
+    row["joints"]["head"][0] = 1e300
+    path.write_text(json.dumps(row))
+
+    (record,) = synthetic.read(tmp_path / "out")
+
+    assert record.defect() == "non_finite_joint"
 
 
 def test_a_missing_label_file_is_named(tmp_path):

@@ -258,7 +258,7 @@ def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":
     """Read the data sets; a split named in the text goes before ``--split``."""
     from kpose import persons
     from kpose.records import PersonRecord
-    from kpose_datasets import read_source
+    from kpose_datasets import read_source, require_different_names
 
     sources = []
     for text in sets:
@@ -272,6 +272,7 @@ def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":
             }
             source = read_source(text, persons.choose_splits(None, there))
         sources.append(source)
+    require_different_names(sources)
     return sources
 
 

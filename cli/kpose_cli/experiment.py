@@ -101,10 +101,15 @@ def _read_tests(data: Path, sets: tuple[str, ...]) -> "list[Source]":
         return []
     from kpose.errors import InputError
     from kpose.shards import PreparedData
-    from kpose_datasets import common_skeleton, read_source
+    from kpose_datasets import (
+        common_skeleton,
+        read_source,
+        require_different_names,
+    )
 
     skeleton = PreparedData.open(data).skeleton
     sources = [read_source(text, ("test",)) for text in sets]
+    require_different_names(sources)
     found = common_skeleton(sources)
     if found.names != skeleton.names:
         raise InputError(

@@ -77,7 +77,12 @@ SHOWN_SUSPECTS = 24
     help="What --validation keeps on one side. random_frames divides recordings, and "
     "every result says so.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --validation.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    help="Of --validation.",
+)
 @click.option(
     "--split-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -158,6 +163,10 @@ def prepare(
         raise click.UsageError("give --out DATA, or --check to only read and report")
     if check and detector is not None:
         raise click.UsageError("--check asks no detector: leave --detector out")
+    if check and (validation is not None or split_file is not None):
+        raise click.UsageError(
+            "--check divides nobody: leave --validation and --split-file out"
+        )
     if min_score is not None and detector is None:
         raise click.UsageError("--min-score needs --detector")
     if doctor is not None and not check:
@@ -165,10 +174,15 @@ def prepare(
     if models and doctor is None:
         raise click.UsageError("--model needs --check --doctor DIR")
     from kpose import splits
-    from kpose_datasets import common_skeleton, read_source
+    from kpose_datasets import (
+        common_skeleton,
+        read_source,
+        require_different_names,
+    )
 
     division = splits.Division(_persons(validation), split_by, seed, split_file)
     sources = [read_source(text) for text in data]
+    require_different_names(sources)
     changed = None
     if corrections is not None:
         from kpose_datasets.corrections import Corrected
@@ -244,9 +258,10 @@ def _persons(validation: str | None) -> int:
         return 0
     if validation == "paper":
         return PAPER_VALIDATION
-    if not validation.isdecimal() or not int(validation):
+    if not (validation.isdecimal() and len(validation) < 10 and int(validation)):
         raise InputError(
-            f"--validation must be a number of persons or paper. Received: {validation}"
+            "--validation must be a number of persons or paper. Received: "
+            f"{validation:.100}"
         )
     return int(validation)
 

@@ -75,6 +75,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """What may follow a reader's path: ``?images=PATH``, where the pictures are elsewhere,
 and ``&map=MAP.toml``, which of the points each joint is."""
 
+NAMED_BY_FILE = (
+    *("coco", "openpose_json", "generic", "label_studio", "cvat", "deeplabcut"),
+)
+"""Readers whose records are named after the file or folder that is read."""
+
 REQUIRED = {"openpose_json": "images"}
 """Readers that do not work without an option."""
 
@@ -156,11 +161,49 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
     for place in (path, images):
         if place is not None and not Path(place).exists():
             raise InputError(f"expected {name} data at {place}, but there is nothing")
+    if not _is_utf8(Path(path).name):
+        raise InputError(f"data must have a name in UTF-8. Received: {text!r}")
     records = Records(
         name, Path(path), Path(images) if images else None, joint_map, splits
     )
     _require_one(records)
     return Source(name, records, LICENCES[name])
+
+
+def _is_utf8(name: str) -> bool:
+    """Return whether the bytes of a file's name are UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_different_names(sources: Sequence[Source]) -> None:
+    """Refuse different files whose persons would have the same source.
+
+    Readers of users' files name the source after the file or folder, so that two of one
+    name would take each other's persons for duplicates. The same file twice is none of
+    that.
+
+    Raises:
+        InputError: If there are two such files.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for source in sources:
+        records = source.records
+        if not isinstance(records, Records) or records.name not in NAMED_BY_FILE:
+            continue
+        path = records.path.resolve()
+        # A file annotations.xml and a folder annotations have one name too.
+        name = path.name if path.is_dir() else records.path.stem
+        other = found.setdefault((records.name, name), path)
+        if other != path:
+            raise InputError(
+                f"{records.name} data must have different names, since persons are "
+                f"known by the name of their file or folder. Received: {name!r:.100} "
+                f"for {other} and {path}"
+            )
 
 
 def _split(places: str) -> tuple[str, str | None, str | None]:

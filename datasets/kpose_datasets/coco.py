@@ -27,6 +27,9 @@ LICENCE = (
     "2014; the pictures have their own terms"
 )
 
+LARGEST_AREA = 1e12
+"""An area from here on is no number of pixels of a picture."""
+
 BLOCK = 4096
 """Persons mapped at once."""
 
@@ -118,8 +121,7 @@ class People:
             points = np.stack([people[row].keypoints for row in rows])
             flags = points[..., 2].astype(np.int8)
             self.shows |= bool((flags == 2).any())
-            with np.errstate(over="ignore"):  # infinite then, and not used
-                joints[rows] = joint_map.joints(points[..., :2], flags > 0)
+            joints[rows] = joint_map.joints(points[..., :2], flags > 0)
             visible[rows] = joint_map.visible(flags - np.int8(1))
         block = Block(
             np.array(ids, np.int64 if {*map(type, ids)} <= {int} else np.object_),
@@ -379,7 +381,8 @@ def _edges(value: dict[str, Any]) -> tuple[float, float, float, float]:
 def _area(value: dict[str, Any]) -> float:
     """Return the area of the segment in square pixels, 0 where it is not known."""
     numbers = _numbers([value.get("area")])
-    return 0.0 if numbers is None else max(float(numbers[0]), 0.0)
+    area = 0.0 if numbers is None else float(numbers[0])
+    return area if 0 < area < LARGEST_AREA else 0.0
 
 
 def _numbers(given: Any) -> NDArray[np.float64] | None:

@@ -6,8 +6,10 @@ CVAT counts pixels from the picture's edge, so the centre of the first pixel lie
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -238,7 +240,8 @@ def _picture(image: Element, pictures: Path) -> ImageRef:
     if path.suffix:
         return ImageRef(path)
     # Frames of a video are exported under a suffix that the XML leaves out.
-    saved = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() else []
+    there = os.path.isdir(path.parent)  # Path.is_dir raises where a name is too long
+    saved = sorted(path.parent.glob(f"{escape(path.name)}.*")) if there else []
     return ImageRef(saved[0] if saved else path.with_suffix(".png"))
 
 

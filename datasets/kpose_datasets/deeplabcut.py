@@ -211,9 +211,7 @@ def _persons(
         if not labelled:
             continue
         stacked = np.stack([points for _, points in labelled])
-        # Numbers over the range of float32 become inf, which the caller reports.
-        with np.errstate(over="ignore", invalid="ignore"):
-            joints = mapping.joints(stacked, ~np.isnan(stacked[..., 0]))
+        joints = mapping.joints(stacked, ~np.isnan(stacked[..., 0]))
         for (id, _), of_person in zip(labelled, joints, strict=True):
             yield PersonRecord(
                 id=id,

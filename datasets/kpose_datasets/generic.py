@@ -188,7 +188,7 @@ def _layout(path: Path, joint_map: Path | None) -> Layout:
             "a list of numbers such as [0, -1]",
         ),
         **{
-            key: (_is_number(value) and value > 0, "a number of pixels")
+            key: (_is_number(value) and 0 < value < 1e9, "a number of pixels")
             for key, value in size.items()
         },
     }
@@ -548,7 +548,7 @@ def _json_items(path: Path) -> Iterator[tuple[int, Any]]:
                 )
             file.seek(start)
             yield from enumerate(ijson.items(file, "item", use_float=True), start=1)
-    except ijson.JSONError as error:
+    except (ijson.JSONError, UnicodeDecodeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             _not_utf8(path) or f"{path} must be JSON, but has a {reason}"
@@ -596,12 +596,12 @@ def _records(
         parsed.append(values)
         points.append(xyv)
         sizes.append(size)
-    given = np.reshape(np.array(points, np.float64), (len(points), -1, 3))
-    # Numbers over the range of float32 become inf, which the caller reports.
-    with np.errstate(over="ignore", invalid="ignore"):
+    count = len(points[0]) if points else max(mapping.points) + 1
+    given = np.reshape(np.array(points, np.float64), (len(points), count, 3))
+    with np.errstate(over="ignore", invalid="ignore"):  # inf is reported later
         pixels = layout.image_points(given[..., :2], np.reshape(sizes, (-1, 2)))
-        annotated = ~np.isnan(given[..., 0])
-        joints = iter(mapping.joints(pixels, annotated))
+    annotated = ~np.isnan(given[..., 0])
+    joints = iter(mapping.joints(pixels, annotated))
     visible = iter(mapping.visible(given[..., 2].astype(np.int8)))
     for item in parsed:
         if isinstance(item, BadRecord):

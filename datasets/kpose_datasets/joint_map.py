@@ -67,7 +67,7 @@ class JointMap:
                     f"a joint map must map both sides or none. Received: {name!r} "
                     f"without {partner!r}"
                 )
-            if partner != name and list(self.rows[name]) == list(self.rows[partner]):
+            if partner != name and set(self.rows[name]) == set(self.rows[partner]):
                 raise InputError(
                     "a joint map must map the two sides to different points. "
                     f"Received: the same for {name!r} and {partner!r}"
@@ -95,14 +95,17 @@ class JointMap:
         """
         skeleton = self.skeleton
         joints = np.zeros((len(points), len(skeleton), 3), np.float32)
-        for name, rows in self.rows.items():
-            chosen = list(rows)
-            there = annotated[:, chosen].all(axis=1)
-            at = skeleton.names.index(name)
-            joints[there, at, :2] = points[there][:, chosen].mean(axis=1)
-            joints[there, at, 2] = 1
-        if self.face:
-            joints[:, skeleton.names.index("head")] = self._face(points, annotated)
+        # Numbers over the range of float32 become inf, which the caller reports.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, rows in self.rows.items():
+                chosen = list(rows)
+                there = annotated[:, chosen].all(axis=1)
+                at = skeleton.names.index(name)
+                joints[there, at, :2] = points[there][:, chosen].mean(axis=1)
+                joints[there, at, 2] = 1
+            if self.face:
+                head = skeleton.names.index("head")
+                joints[:, head] = self._face(points, annotated)
         return joints
 
     def visible(self, shown: NDArray[np.integer]) -> NDArray[np.int8]:
@@ -243,7 +246,7 @@ def load_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"expected a joint map at {path}, but there is none") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} must be a TOML file: {error}") from None
 
 

@@ -4,8 +4,9 @@ Label Studio counts in per cent of the picture from edge to edge, so the centre 
 first of W pixels lies at 50 / W: x = per cent / 100 * W - 0.5.
 """
 
-import math
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -299,7 +300,7 @@ def _is_number(value: Any) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max  # isfinite takes no int beyond
     )
 
 
@@ -363,7 +364,16 @@ def _reference(task: dict[str, Any]) -> str:
 
 def _picture(images: Path, reference: str) -> Path:
     """Return the file of a picture: the first of its possible places that is there."""
-    parts = urlsplit(reference)
+    try:
+        parts = urlsplit(reference)
+    except ValueError as error:
+        raise BadLabelError(
+            "no_picture", f"the picture must be a URL or a path: {error}"
+        ) from None
+    if parts.scheme == "data":
+        raise BadLabelError(
+            "no_picture", "the picture must be a file, but is inside the task"
+        )
     if "?d=" in reference:
         inside = unquote(reference.partition("?d=")[2].partition("&")[0])
         return images / inside.lstrip("/")
@@ -373,7 +383,8 @@ def _picture(images: Path, reference: str) -> Path:
     if "/data/upload/" in reference:
         # Label Studio puts 8 hex digits before the name of an upload.
         places = [images / name, images / re.sub(r"^[0-9a-f]{8}-", "", name)]
-    return next((place for place in places if place.is_file()), places[-1])
+    # Path.is_file raises where a name is longer than the file system allows.
+    return next((place for place in places if os.path.isfile(place)), places[-1])
 
 
 def config() -> str:

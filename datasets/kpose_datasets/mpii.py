@@ -52,6 +52,9 @@ JOINT_MAP = JointMap(ROWS)
 HEAD_SIZE = 0.6
 """Length that PCKh compares with, in diagonals of the head box."""
 
+LARGEST_HEAD = 1e6
+"""A length from here on is no number of pixels of a picture."""
+
 OFFICIAL = "mpii_human_pose"
 """How the name of the official file begins."""
 
@@ -300,7 +303,7 @@ def _array(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]
     """Return numbers of a JSON or CSV file, None as NaN."""
     try:
         numbers = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Bad(
             "wrong_points", f"{what} must be numbers {shape}. Received: {value!r:.100}"
         ) from None
@@ -321,6 +324,11 @@ def _read_mat(path: Path, pictures: Path) -> Iterator[Label]:
         raise InputError(
             f"{path}: RELEASE must have annolist and img_train of the same length. "
             f"Received: {len(images)} and {len(train)}"
+        )
+    if train.ndim != 1 or train.dtype.kind not in "fiub":
+        raise InputError(
+            f"{path}: img_train must be one number for each picture. Received: "
+            f"{train.dtype} {train.shape}"
         )
     for index, (annotation, is_train) in enumerate(
         zip(images, train, strict=True), start=1
@@ -398,7 +406,7 @@ def _head_size(rectangle: Any) -> float:
     except (TypeError, ValueError):
         return 0.0
     size = HEAD_SIZE * math.hypot(x2 - x1, y2 - y1)
-    return size if math.isfinite(size) else 0.0
+    return size if size < LARGEST_HEAD else 0.0
 
 
 def _read_h5(path: Path, pictures: Path) -> Iterator[Label]:
@@ -409,7 +417,7 @@ def _read_h5(path: Path, pictures: Path) -> Iterator[Label]:
     visible = arrays.get("visible", np.full(part.shape[:2], -1))
     shown = np.sign(np.nan_to_num(visible, nan=-1)).astype(np.int8)
     heads = arrays.get("normalize", np.zeros(len(part)))
-    heads = np.where(np.isfinite(heads), heads, 0)
+    heads = np.where((heads > 0) & (heads < LARGEST_HEAD), heads, 0)
     # Counted from 0; the official rectangles and CPM's people count from 1.
     numbers = (
         (arrays["person"] + 1).tolist() if "person" in arrays else _occurrences(images)
@@ -455,7 +463,7 @@ def _read_json(path: Path, pictures: Path) -> Iterator[Label]:
         raise InputError(
             f"{path} must be a list of persons with joints (HRNet) or joint_self "
             f"(CPM). Received: {len(people)} persons with "
-            f"{', '.join(sorted({str(key) for one in people for key in one})) or '-'}"
+            f"{', '.join(sorted({key for one in people for key in one})) or '-':.200}"
         )
     images = [one.get("img_paths", one.get("image")) for one in people]
     numbers = _occurrences(images)
@@ -481,7 +489,7 @@ def _read_json(path: Path, pictures: Path) -> Iterator[Label]:
 def _number(one: dict[str, Any], occurrence: int) -> str:
     """Return the number of a person among those of the picture."""
     number = one.get("people_index", occurrence)  # CPM's is 1.0 in some files
-    return f"{number:g}" if isinstance(number, int | float) else str(number)
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _hrnet_person(

@@ -45,6 +45,9 @@ JOINT_MAP = JointMap(ROWS)
 CONFIDENCE = 0.2
 """A point is annotated where OpenPose's confidence is over this."""
 
+LARGEST = 1 << 64
+"""JSON's whole numbers have no end, and from somewhere on no float64 holds them."""
+
 CENTRED = 0.15
 """How near, in torso lengths, BODY_25's neck and hip centre lie to the middle of both
 shoulders and of both hips: they are defined so. BODY_25B has other points there."""
@@ -113,7 +116,10 @@ def _people(path: Path) -> list[NDArray[np.float64] | Damaged]:
     try:
         people = json.loads(path.read_bytes())["people"]
         given = [one.get("pose_keypoints_2d") for one in people if one]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        RecursionError,
+    ) as error:
         detail = f"{path} must be OpenPose's JSON with people, but {error!r:.200}"
         return [Damaged("damaged_file", detail)]
     # Without a row the frame would not be counted at all.
@@ -128,7 +134,11 @@ def _points(path: Path, number: int, row: Any) -> NDArray[np.float64] | Damaged:
         came = len(row) if isinstance(row, list) else f"{row!r:.80}"
         detail = f"{where}, numbers of the model BODY_25B. Received: {came}"
         return Damaged("wrong_number_of_keypoints", detail)
-    wrong = [one for one in row if type(one) not in (int, float)]
+    wrong = [
+        one
+        for one in row
+        if type(one) is not float and not (type(one) is int and abs(one) < LARGEST)
+    ]
     if wrong:
         detail = f"{where}, all numbers. Received: {wrong[0]!r:.80}"
         return Damaged("non_numeric_keypoints", detail)
@@ -154,12 +164,15 @@ def _require_body_25b(folder: Path, people: NDArray[np.float64]) -> None:
     ].swapaxes(0, 1)
     if not len(neck):
         return
-    off = [
-        np.linalg.norm(point - (a + b) / 2, axis=1)
-        for point, a, b in ((neck, *shoulders), (centre, right_hip, left_hip))
-    ]
-    torso = np.linalg.norm(neck - centre, axis=1)
-    if np.median(np.maximum(*off) - CENTRED * torso) <= 0:
+    with np.errstate(over="ignore", invalid="ignore"):  # inf is reported later
+        off = [
+            np.linalg.norm(point - (a + b) / 2, axis=1)
+            for point, a, b in ((neck, *shoulders), (centre, right_hip, left_hip))
+        ]
+        torso = np.linalg.norm(neck - centre, axis=1)
+        beyond = np.maximum(*off) - CENTRED * torso
+    beyond = beyond[np.isfinite(beyond)]
+    if len(beyond) and np.median(beyond) <= 0:
         raise InputError(
             f"{folder} must have the points of OpenPose's model BODY_25B (COCO order, "
             "then neck and top of the head), but has those of BODY_25"

@@ -138,8 +138,9 @@ def _numbers(path: Path, content: dict[str, Any], name: str) -> NDArray[np.float
     if name not in content:
         raise InputError(f"{path} must have a variable {name!r}, but has none")
     array = content[name]
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{path}: {name} must be numbers. Received: {array.dtype}")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{path}: {name} must be numbers. Received: {kind}")
     return np.asarray(array, np.float64)
 
 

@@ -246,7 +246,10 @@ def read(root: Path) -> Iterator[PersonRecord]:
     for number, line in enumerate(lines, start=1):
         try:
             record = _record(root, json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),
+        ) as error:
             raise InputError(
                 f"{path}:{number} must be a person with id, picture, joints, visible, "
                 f"split, group and box: {error!r:.100}. Received: {line:.60}"
@@ -259,7 +262,8 @@ def _record(root: Path, row: dict[str, Any]) -> PersonRecord:
     if set(row["joints"]) != set(names):
         raise ValueError(f"joints are {', '.join(row['joints'])}")
     joints = np.ones((len(names), 3), np.float32)
-    joints[:, :2] = [row["joints"][name] for name in names]
+    with np.errstate(over="ignore"):  # inf is reported later
+        joints[:, :2] = [row["joints"][name] for name in names]
     box = row["box"]
     return PersonRecord(
         id=str(row["id"]),
