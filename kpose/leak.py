@@ -24,6 +24,10 @@ ROWS = COLUMNS = 16
 LIT = 16
 """A grey level up to this may be the black border of a crop, stored as JPEG."""
 
+FINE = 96
+"""A crop at least twice as long is reduced to about so many pixels before anything else:
+the time it takes is that of few pixels, what it says is the same."""
+
 PLAIN = 0.5
 """What differs from the border by no more standard deviations of the crop's grey levels
 is plain, like it."""
@@ -114,8 +118,7 @@ def fingerprint(image: Image) -> Hashes:
 
     Where an outer row is just about plain, a little more or less is cut: a crop of LSP
     that is written as JPEG of quality 95 and read again moves by 4 bits in the median,
-    but 1 in 100 by more than 42. Such a duplicate is not found. Takes 0.2 ms for 224
-    pixels, 0.1 ms for 128.
+    but 1 in 100 by more than 42. Such a duplicate is not found. Takes 0.1 ms.
 
     Args:
         image: ``(height, width, 3)`` RGB uint8, of any size.
@@ -123,7 +126,12 @@ def fingerprint(image: Image) -> Hashes:
     Returns:
         ``(4,)`` uint64, rows from top to bottom.
     """
-    grey = _without_border(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    shrink = max(grey.shape) // FINE
+    if shrink > 1:
+        smaller = (grey.shape[1] // shrink, grey.shape[0] // shrink)
+        grey = np.asarray(cv2.resize(grey, smaller, interpolation=cv2.INTER_AREA))
+    grey = _without_border(grey)
     size = (COLUMNS + 1, ROWS)
     means = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     steps = np.diff(means, axis=1)
