@@ -25,8 +25,8 @@ LIT = 16
 """A grey level up to this may be the black border of a crop, stored as JPEG."""
 
 FINE = 96
-"""A crop at least twice as long is reduced to about so many pixels before anything else:
-the time it takes is that of few pixels, what it says is the same."""
+"""A crop at least twice as long is first reduced to about so many pixels: it takes the
+time of few and says the same."""
 
 PLAIN = 0.5
 """What differs from the border by no more standard deviations of the crop's grey levels

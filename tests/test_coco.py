@@ -12,7 +12,7 @@ from kpose.errors import InputError
 from kpose.geometry import Box
 from kpose.joints import BODY_13
 from kpose.records import BadRecord, ImageRef, PersonRecord
-from kpose_datasets import coco
+from kpose_datasets import coco, read_source, require_different_names
 
 DATA = Path(os.environ.get("KPOSE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -233,6 +233,18 @@ def test_frames_of_a_video_are_one_group(tmp_path, key):
         ("12", "12"),
         ("w/1.jpg", ""),
     ]
+
+
+def test_a_name_that_says_nothing_has_its_folders_before_it(tmp_path):
+    for folder, split in (("train", "train"), ("valid", "val"), ("test", "test")):
+        path = write(tmp_path / folder, document(person()), "_annotations.coco.json")
+
+        (record,) = coco.read(path)
+
+        assert record.split == split
+        assert record.source == f"coco/{folder}/_annotations.coco"
+    texts = [f"coco:{path}" for path in sorted(tmp_path.glob("*/*.json"))]
+    require_different_names([read_source(f"{text}@all") for text in texts])
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,8 @@ def require_different_names(sources: Sequence[Source]) -> None:
         path = records.path.resolve()
         # A file annotations.xml and a folder annotations have one name too.
         name = path.name if path.is_dir() else records.path.stem
+        if records.name == "coco":
+            name = coco.set_name(records.path)
         other = found.setdefault((records.name, name), path)
         if other != path:
             raise InputError(

@@ -35,7 +35,7 @@ BLOCK = 4096
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Words of a file's name, and the split that they say."""
@@ -160,7 +160,7 @@ def read(path: Path, images: Path | None = None) -> Iterator[PersonRecord | BadR
     categories = _categories(path)
     pictures = _pictures(path)
     people = People(categories)
-    source, first, found = f"coco/{path.stem}", "", 0
+    source, first, found = f"coco/{set_name(path)}", "", 0
     for number, value in enumerate(_items(path, "annotations")):
         key = _key(value, "id")
         key = f"annotation {number}" if key is None else key
@@ -395,8 +395,19 @@ def _numbers(given: Any) -> NDArray[np.float64] | None:
         return None
 
 
+def set_name(path: Path) -> str:
+    """Return what a file's persons are known by: its name without the suffix.
+
+    With its folder's before it where the name says nothing: Roboflow exports
+    ``train/_annotations.coco.json``, ``valid/_annotations.coco.json`` and so on.
+    """
+    if path.stem.startswith("_"):
+        return f"{path.resolve().parent.name}/{path.stem}"
+    return path.stem
+
+
 def _split(path: Path) -> str:
-    """Return the split that the file's name says, ``"train"`` where it says none."""
-    words = re.findall("[a-z]+", path.stem.lower())
+    """Return the split that the name says, ``"train"`` where it says none."""
+    words = re.findall("[a-z]+", set_name(path).lower())
     found = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
     return found[-1] if found else "train"
