@@ -69,8 +69,12 @@ def check(folder, printed):
     parity = json.loads((folder / "runs" / "export" / "parity.json").read_text())
     assert set(parity["formats"]) == {"saved_model", "tflite"}
     rows = (folder / "runs" / "clip" / "keypoints.jsonl").read_text().splitlines()
-    lines = re.findall(r"^\d+ \[.*\d\]$", printed["python"], re.MULTILINE)
+    # numpy pads the shorter of its numbers.
+    lines = re.findall(r"^\d+ \[.*\d *\]$", printed["python"], re.MULTILINE)
     assert len(rows) == len(lines) > 5
+    for name in ("worst.png", "suspects.json", "suspects.xml"):
+        assert (folder / "runs" / "doctor" / name).stat().st_size > 100
+    assert "suspects of" in printed["prepare"]
     assert "mean pose" in printed["eval"]
     assert "synthetic" in printed["inspect"]
     assert printed["doctor"].splitlines()[-1].endswith("0 failed")
