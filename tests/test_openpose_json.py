@@ -280,7 +280,7 @@ def test_a_bad_person_leaves_the_others_of_the_frame(tmp_path):
         ("openpose_json:{root}/no?images={root}/a.mp4", "no, but there is"),
         ("openpose_json:{root}/json?images={root}/a.mp4@test", "persons of split test"),
         ("openpose_json:{root}/json?images={root}/a.mp4@tset", "must end in @train"),
-        ("lsp:{root}/json?images={root}/a.mp4", "must not say where"),
+        ("lsp:{root}/json?images={root}/a.mp4", "has no option"),
     ],
 )
 def test_the_place_of_the_pictures_is_asked_for(tmp_path, text, message):

@@ -15,6 +15,8 @@ import kpose.errors
 from kpose_cli.quiet import silence_libraries
 
 COMMANDS = {
+    "record": ("kpose_cli.record", "record", "Make a recording of your use case."),
+    "studio": ("kpose_cli.studio", "studio", "Render recordings of people."),
     "prepare": ("kpose_cli.prepare", "prepare", "Read data sets and cut crops."),
     "train": ("kpose_cli.train", "train", "Train a pose network on prepared data."),
     "eval": ("kpose_cli.eval", "evaluate", "Score a model on labelled persons."),

@@ -7,7 +7,7 @@ uses the records counts and skips those. A label that is no person is yielded as
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -66,14 +66,20 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "bbc_pose": ("images",),
     "coco": ("images",),
     "penn_action": ("images",),
-    "openpose_json": ("images",),
+    "openpose_json": ("images", "confidence"),
     "generic": ("images", "map"),
     "label_studio": ("images", "map"),
     "cvat": ("images", "map"),
     "deeplabcut": ("images", "map"),
 }
 """What may follow a reader's path: ``?images=PATH``, where the pictures are elsewhere,
-and ``&map=MAP.toml``, which of the points each joint is."""
+``&map=MAP.toml``, which of the points each joint is, and words."""
+
+PATHS = {"images": "images", "map": "joint_map"}
+"""Options that are paths, and the reader's parameter."""
+
+WORDS = ("confidence",)
+"""Options that are words, which the reader understands by itself."""
 
 NAMED_BY_FILE = (
     *("coco", "openpose_json", "generic", "label_studio", "cvat", "deeplabcut"),
@@ -91,15 +97,13 @@ class Records:
     Args:
         name: The reader.
         path: What it reads.
-        images: The pictures, where they are elsewhere.
-        joint_map: The TOML file of ``&map=``, or the name of a map in the package.
+        options: Those of ``OPTIONS`` that are given.
         splits: The official splits wanted.
     """
 
     name: str
     path: Path
-    images: Path | None
-    joint_map: str | None
+    options: Mapping[str, str]
     splits: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Record]:
@@ -110,16 +114,15 @@ class Records:
 
     def all(self) -> Iterator[Record]:
         """Read the persons of all splits."""
-        options = {}
-        if self.images is not None:
-            options["images"] = self.images
-        if self.joint_map is not None:
-            options["joint_map"] = Path(self.joint_map)
-        return READERS[self.name](self.path, **options)
+        given = {
+            PATHS.get(name, name): Path(value) if name in PATHS else value
+            for name, value in self.options.items()
+        }
+        return READERS[self.name](self.path, **given)
 
 
 def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
-    """Return the records of ``NAME:PATH[?images=PATH][&map=MAP][@train|val|test|all]``.
+    """Return the records of ``NAME:PATH[?OPTION=VALUE&...][@train|val|test|all]``.
 
     Args:
         text: A reader's name, the path it reads, what the reader takes besides
@@ -138,7 +141,9 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
         )
     places, at, wanted = rest.rpartition("@")
     if not at or wanted not in (*SPLITS, "all"):
-        if at and not all(Path(p).exists() for p in _split(rest)[:2] if p):
+        whole, options = _split(rest)
+        there = [whole, *(v for k, v in options.items() if k == "images")]
+        if at and not all(Path(place).exists() for place in there):
             raise InputError(
                 f"data must end in @{', @'.join(SPLITS)}, @all or a path that exists. "
                 f"Received: {text!r}"
@@ -146,26 +151,21 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
         places, splits = rest, tuple(default)
     else:
         splits = SPLITS if wanted == "all" else (wanted,)
-    path, images, joint_map = _split(places)
-    given = {"images": images, "map": joint_map}
-    for option, value in given.items():
-        if value is not None and option not in OPTIONS.get(name, ()):
-            raise InputError(
-                f"{name} data must not say where its {option} is. Received: {text!r}"
-            )
-    if name in REQUIRED and given[REQUIRED[name]] is None:
+    path, given = _split(places)
+    for option in given:
+        if option not in OPTIONS.get(name, ()):
+            raise InputError(f"{name} data has no option {option}. Received: {text!r}")
+    if name in REQUIRED and REQUIRED[name] not in given:
         raise InputError(
             f"{name} data must say where its pictures are, as "
             f"NAME:PATH?images=PATH. Received: {text!r}"
         )
-    for place in (path, images):
+    for place in (path, given.get("images")):
         if place is not None and not Path(place).exists():
             raise InputError(f"expected {name} data at {place}, but there is nothing")
     if not _is_utf8(Path(path).name):
         raise InputError(f"data must have a name in UTF-8. Received: {text!r}")
-    records = Records(
-        name, Path(path), Path(images) if images else None, joint_map, splits
-    )
+    records = Records(name, Path(path), given, splits)
     _require_one(records)
     return Source(name, records, LICENCES[name])
 
@@ -208,11 +208,11 @@ def require_different_names(sources: Sequence[Source]) -> None:
             )
 
 
-def _split(places: str) -> tuple[str, str | None, str | None]:
-    """Return the path, and the values of ``images`` and ``map``."""
-    path, *options = re.split(r"[?&](images|map)=", places)
-    found = dict(zip(options[::2], options[1::2], strict=True))
-    return path, found.get("images"), found.get("map")
+def _split(places: str) -> tuple[str, dict[str, str]]:
+    """Return the path, and the values of the options behind it."""
+    names = "|".join((*PATHS, *WORDS))
+    path, *options = re.split(rf"[?&]({names})=", places)
+    return path, dict(zip(options[::2], options[1::2], strict=True))
 
 
 def _require_one(records: Records) -> None:

@@ -57,7 +57,9 @@ class Damaged(Exception):
     """A file or a person that cannot be used: ``args`` are the reason and what came."""
 
 
-def read(folder: Path, images: Path) -> Iterator[PersonRecord | BadRecord]:
+def read(
+    folder: Path, images: Path, confidence: str = str(CONFIDENCE)
+) -> Iterator[PersonRecord | BadRecord]:
     """Yield every labelled person; a frame without one is a record without joints.
 
     A damaged file, or a person with another number of points, in a good folder is a
@@ -66,11 +68,13 @@ def read(folder: Path, images: Path) -> Iterator[PersonRecord | BadRecord]:
     Args:
         folder: One JSON file per frame.
         images: The video, or the folder of pictures with the names of the files.
+        confidence: A point is annotated where OpenPose's is over this, 0 to 1.
 
     Raises:
-        InputError: If there is no such file, no person in any can be used, or the
-            points are not BODY_25B's.
+        InputError: If there is no such file, no person in any can be used, the points
+            are not BODY_25B's, or ``confidence`` is no such number.
     """
+    least = _confidence(confidence)
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError(f"{folder} must be a folder of OpenPose JSON, but has none")
@@ -97,7 +101,7 @@ def read(folder: Path, images: Path) -> Iterator[PersonRecord | BadRecord]:
                 if beside is None
                 else ImageRef(beside.get(name, images / f"{name}.jpg"))
             )
-            annotated = points[None, :, 2] > CONFIDENCE
+            annotated = points[None, :, 2] > least
             yield PersonRecord(
                 id=identity,
                 image=image,
@@ -109,6 +113,16 @@ def read(folder: Path, images: Path) -> Iterator[PersonRecord | BadRecord]:
                 head_rule="mid",
                 recording=folder.name,
             )
+
+
+def _confidence(text: str) -> float:
+    try:
+        least = float(text)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least < 1:
+        raise InputError(f"confidence must be a number from 0 to 1. Received: {text!r}")
+    return least
 
 
 def _people(path: Path) -> list[NDArray[np.float64] | Damaged]:
