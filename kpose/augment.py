@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from kpose import looks
+from kpose.errors import InputError
 from kpose.images import SURROUNDINGS
 
 
@@ -28,6 +31,11 @@ class Augmentation:
         shift: Largest translation in crop sides, either way, per axis.
         color: Largest change of contrast, brightness and each channel, a fraction.
         cutout: Probability that a rectangle of a random colour hides a part.
+        clothing: Probability that the clothes get other colours (the future work of
+            paper section 5): torso, arms and legs, where the skeleton says they are.
+        background: Probability that what is not the person becomes a part of a picture
+            in ``rooms``.
+        rooms: A picture of the user's empty room, or a folder of such pictures.
     """
 
     flip: float = 0.0
@@ -36,6 +44,23 @@ class Augmentation:
     shift: float = 0.0
     color: float = 0.0
     cutout: float = 0.0
+    clothing: float = 0.0
+    background: float = 0.0
+    rooms: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse probabilities that are none, and new backgrounds without pictures."""
+        for name in ("clothing", "background"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"augmentation.{name} must be a probability, 0 to 1. "
+                    f"Received: {getattr(self, name)}"
+                )
+        if self.background and not self.rooms:
+            raise InputError(
+                "augmentation.background needs augmentation.rooms, a picture or a "
+                "folder of pictures of empty rooms. Received: none"
+            )
 
 
 class Parameters(NamedTuple):
@@ -57,6 +82,20 @@ class Parameters(NamedTuple):
     """``(batch, 4)``: x0, y0, x1, y1 of the hidden rectangle in crop units."""
     cutout_color: Any
     """``(batch, 3)``: its colour, 0..255."""
+    dressed: Any = None
+    """``(batch,)``: 1 gives the clothes other colours. None, as the next two, where no
+    sample's clothes ever change."""
+    clothes: Any = None
+    """``(batch, 3, 3)``: the mean colour of torso, arms and legs after that, 0..255."""
+    lengths: Any = None
+    """``(batch, 2)``: where sleeves and trousers end: 0 at shoulder and hip, 1 at elbow
+    and knee, 2 at wrist and ankle."""
+    moved: Any = None
+    """``(batch,)``: 1 moves the person into a room. None, as the next, where nobody
+    ever moves."""
+    room: Any = None
+    """``(batch, 5)``: which room, left, top, size and mirroring of the part that is
+    shown, each 0..1; see ``looks.backgrounds``."""
 
 
 def identity(batch: int) -> Parameters:
@@ -78,16 +117,18 @@ def draw(
     Returns:
         Parameters whose row i depends on ``sample_ids[i]``, ``seed`` and ``epoch``.
     """
+    a = augmentation
+    # Later ones stand last, so that the first 20 are what they always were.
+    count = 40 if a.clothing or a.background else 20
     uniform = np.stack(
         [
             np.random.Generator(
                 np.random.Philox(key=seed, counter=[0, 0, epoch, int(sample)])
-            ).random(20)
+            ).random(count)
             for sample in sample_ids
         ]
     )
     signed = 2 * uniform - 1
-    a = augmentation
     size = 0.1 + 0.25 * uniform[:, 10:12]
     middle = uniform[:, 12:14]
     hidden = uniform[:, 14:15] < a.cutout
@@ -103,11 +144,51 @@ def draw(
         cutout=np.where(hidden, np.hstack([middle - size / 2, middle + size / 2]), 0),
         cutout_color=255 * uniform[:, 15:18],
     )
-    return Parameters(*(np.asarray(value, np.float32) for value in parameters))
+    if a.clothing:
+        parameters = parameters._replace(
+            dressed=uniform[:, 20] < a.clothing,
+            clothes=_new_clothes(uniform[:, 21:31]),
+            lengths=_new_lengths(uniform[:, 31:34]),
+        )
+    if a.background:
+        parameters = parameters._replace(
+            moved=uniform[:, 34] < a.background, room=uniform[:, 35:40]
+        )
+    return Parameters(
+        *(v if v is None else np.asarray(v, np.float32) for v in parameters)
+    )
+
+
+def _new_clothes(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return colours of torso, arms and legs; sleeves are the shirt's, half the time.
+
+    Args:
+        uniform: ``(batch, 10)``.
+    """
+    colors = 15 + 220 * uniform[:, :9].reshape(-1, 3, 3)
+    colors[:, 1] = np.where(uniform[:, 9:] < 0.5, colors[:, 0], colors[:, 1])
+    return colors
+
+
+def _new_lengths(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where sleeves and trousers end.
+
+    Args:
+        uniform: ``(batch, 3)``: how long the short ones are, sleeves, trousers.
+    """
+    short = 0.5 + 0.5 * uniform[:, :1]
+    return np.where(uniform[:, 1:] < (0.5, 0.3), short, looks.LONG)
 
 
 def apply(
-    images: Any, joints: Any, parameters: Parameters, *, size: int, swap: Sequence[int]
+    images: Any,
+    joints: Any,
+    parameters: Parameters,
+    *,
+    size: int,
+    swap: Sequence[int],
+    names: Sequence[str] = (),
+    rooms: Any = None,
 ) -> tuple[Any, Any]:
     """Change pictures and joints by the same parameters.
 
@@ -121,18 +202,26 @@ def apply(
         parameters: From ``draw``.
         size: Side of the result in pixels; ``side - size`` must be even.
         swap: The skeleton's swap table, for mirrored samples.
+        names: The skeleton's joints; only new clothes and rooms need them, see
+            ``looks.require_body``.
+        rooms: ``(batch, size, size, 3)``, from ``looks.backgrounds``; only where
+            ``parameters.moved`` is given.
 
     Returns:
         Images ``(batch, size, size, 3)`` float32, 0..255, and joints
         ``(batch, joints, 3)`` float32 in crop units, not clipped; an unannotated joint
         stays 0, 0, 0.
     """
-    p = Parameters(*(ops.convert_to_tensor(v, "float32") for v in parameters))
-    warped = _warp(images, p, size)
+    p = Parameters(
+        *(v if v is None else ops.convert_to_tensor(v, "float32") for v in parameters)
+    )
+    warped, moved = _warp(images, p, size), _move(joints, p, swap)
+    if p.dressed is not None or p.moved is not None:
+        warped = looks.change(warped, moved, p, names, rooms)
     color = ops.expand_dims(ops.expand_dims(p.gain, 1), 1) * warped
     color = color + ops.reshape(p.offset, (-1, 1, 1, 1))
     color = ops.clip(color, 0.0, 255.0)
-    return _cut_out(color, p, size), _move(joints, p, swap)
+    return _cut_out(color, p, size), moved
 
 
 def _matrices(p: Parameters) -> tuple[Any, Any]:

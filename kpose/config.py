@@ -98,7 +98,12 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, as ``from_json`` reads them."""
-        return dataclasses.asdict(self)
+        value = dataclasses.asdict(self)
+        # Runs that were started before there were such keys can go on.
+        for key in ("clothing", "background", "rooms"):
+            if not value["augmentation"][key]:
+                del value["augmentation"][key]
+        return value
 
     @classmethod
     def from_json(cls, value: Any, name: str = "config") -> "Config":

@@ -6,15 +6,18 @@ image (section 3.7). The metrics are those of ``kpose.metrics`` and ``kpose.oks`
 ``DEFINITIONS`` says in words what they count and is printed with every table.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpose import runtime
+from kpose import images, runtime
 from kpose.confidence import Reliability, reliability
+from kpose.crop_policy import HIGH, LOW
 from kpose.errors import InputError
 from kpose.images import Image
 from kpose.joints import Skeleton
@@ -30,7 +33,9 @@ from kpose.metrics import (
     torso_lengths,
 )
 from kpose.oks import AveragePrecision, average_precision
-from kpose.runtime import Network, Prediction
+from kpose.records import BadRecord, PersonRecord
+from kpose.runtime import Network, Prediction, Runtime
+from kpose.screening import place_in
 
 CURVE = np.arange(51) / 100
 """Thresholds of the PCK curve."""
@@ -79,8 +84,18 @@ DEFINITION = " ".join(f"{name}: {DEFINITIONS[name]}" for name in (PCK_TITLE, "px
 COLUMNS = ("head", "wrist", "elbow", "shoulder", "hip", "knee", "ankle")
 """Joint groups in the order of the paper's Table 5."""
 
-SHOWN = 12
-"""So many of the best and of the worst persons are kept for the report."""
+WORST, BEST = 24, 12
+"""So many of the worst and of the best persons are kept for the report."""
+
+TIMED, WARM_UP = 64, 4
+"""Stages are timed on so many persons, after some that set up memory and kernels."""
+
+BINS = {
+    "detector": f"detector's box, IoU > {HIGH}",
+    "between": f"detector's box, IoU {LOW} to {HIGH}",
+    "ground_truth": f"ground truth's, IoU < {LOW} or nothing found",
+}
+"""How the crop of a person was chosen (Table 1), where a detector was asked."""
 
 
 class Example(NamedTuple):
@@ -101,6 +116,30 @@ class Example(NamedTuple):
     keypoints: NDArray[np.float32]
 
 
+class JointScore(NamedTuple):
+    """What a model scores on one joint; NaN where nothing counts.
+
+    Args:
+        name: Of the joint.
+        annotated: How often it is.
+        pck: PCK@0.2 in percent.
+        pck_tenth: PCK@0.1 in percent.
+        median_px: Median distance, pixels of a 224 px crop.
+        mean_px: Mean distance, the same.
+        median_torso: Median distance in torso lengths, of persons with a torso.
+        mean_torso: Mean distance in torso lengths.
+    """
+
+    name: str
+    annotated: int
+    pck: float
+    pck_tenth: float
+    median_px: float
+    mean_px: float
+    median_torso: float
+    mean_torso: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
     """What a model, or the mean pose, scores on some persons.
@@ -117,6 +156,9 @@ class Scores:
         oks_ap: OKS AP in percent; None where nobody has an area.
         reliability: How often the keypoints that PCK counts are correct, by confidence;
             None where the network gives no confidence.
+        joints: The scores of each joint, in the order of the skeleton.
+        bins: The scores of the persons of each box policy bin (``BINS``), where a
+            detector was asked.
         mean_pose: The scores of predicting the mean pose for everybody, where known.
         worst: The persons with the largest mean error, worst first.
         best: Those with the smallest, best first.
@@ -131,6 +173,8 @@ class Scores:
     pckh: dict[str, float] | None = None
     oks_ap: AveragePrecision | None = None
     reliability: Reliability | None = None
+    joints: tuple[JointScore, ...] = ()
+    bins: "dict[str, Scores]" = field(default_factory=dict)
     mean_pose: "Scores | None" = None
     worst: tuple[Example, ...] = ()
     best: tuple[Example, ...] = ()
@@ -183,9 +227,19 @@ class Scores:
                 "confidence": [_rounded(x, 4) for x in self.reliability.confidence],
                 "accuracy": [_rounded(x, 4) for x in self.reliability.accuracy],
             }
+        if self.joints:
+            value["joints"] = {joint.name: _joint_json(joint) for joint in self.joints}
+        if self.bins:
+            value["bins"] = {name: part.to_json() for name, part in self.bins.items()}
         if self.mean_pose is not None:
             value["mean_pose"] = self.mean_pose.to_json()
         return value
+
+
+def _joint_json(joint: JointScore) -> dict[str, float | None]:
+    names = (f"pck@{THRESHOLD}", "pck@0.1", *JointScore._fields[4:])
+    values = {name: _rounded(x) for name, x in zip(names, joint[2:], strict=True)}
+    return {"annotated": joint.annotated, **values}
 
 
 def _rounded(value: float, digits: int = 3) -> float | None:
@@ -204,6 +258,7 @@ def evaluate(
     mean_pose: ArrayLike | None = None,
     head_sizes: ArrayLike | None = None,
     areas: ArrayLike | None = None,
+    ious: ArrayLike | None = None,
 ) -> Scores:
     """Return what ``network`` scores on ``batches``.
 
@@ -217,10 +272,12 @@ def evaluate(
         head_sizes: ``(persons,)`` for PCKh, crop units, 0 where unknown; None where
             all are. Read after the last batch, so that a list may grow with them.
         areas: The same for OKS AP: areas of the segments, crop units squared.
+        ious: ``(persons,)`` IoU of the best detection, for the box policy bins; NaN
+            where no detector was asked. Read after the last batch.
 
     Raises:
         InputError: If there is no person, the joints are not those of the model, the
-            skeleton has no torso, or head sizes or areas are not one per person.
+            skeleton has no torso, or head sizes, areas or IoUs are not one per person.
     """
     skeleton = network.skeleton
     all_joints: list[NDArray[np.float32]] = []
@@ -233,11 +290,7 @@ def evaluate(
                 f"joints must have shape (persons, {len(skeleton)}, 3), the joints of "
                 f"the model. Received: {joints.shape}"
             )
-        predicted = (
-            runtime.predict_flip(network, crops)
-            if flip_test
-            else network.predict(crops)
-        )
+        predicted = _answer(network, crops, flip_test)
         keypoints = np.asarray(predicted.keypoints, np.float32)
         all_joints.append(joints)
         predictions.append(Prediction(keypoints, predicted.confidence))
@@ -251,20 +304,21 @@ def evaluate(
         persons += len(joints)
         # Only the extremes stay, so that memory does not grow with the data.
         kept.sort(key=lambda example: example.error)
-        if len(kept) > 2 * SHOWN:
-            kept = kept[:SHOWN] + kept[-SHOWN:]
+        if len(kept) > BEST + WORST:
+            kept = kept[:BEST] + kept[-WORST:]
     if not persons:
         raise InputError("an evaluation needs at least one person. Received: none")
     truth, answer = np.concatenate(all_joints), runtime.join(predictions)
-    half = min(len(kept) // 2, SHOWN)
+    half = min(len(kept) // 2, BEST)
     sizes = {"head_sizes": head_sizes, "areas": areas}
     return replace(
         score(truth, answer.keypoints, skeleton, answer.confidence, **sizes),
+        bins={} if ious is None else _by_bin(truth, answer, skeleton, ious),
         mean_pose=None
         if mean_pose is None
         else constant(truth, mean_pose, skeleton, **sizes),
         best=tuple(kept[:half]),
-        worst=tuple(kept[: half - 1 : -1][:SHOWN] if half else kept),
+        worst=tuple(kept[: half - 1 : -1][:WORST] if half else kept),
     )
 
 
@@ -324,7 +378,59 @@ def score(
         reliability=None
         if confidence is None
         else reliability(np.asarray(confidence)[counted], right[counted]),
+        joints=tuple(_joint_scores(truth, predicted, skeleton)),
     )
+
+
+def _joint_scores(
+    truth: NDArray[Any], predicted: NDArray[Any], skeleton: Skeleton
+) -> Iterator[JointScore]:
+    distances = np.asarray(errors(truth, predicted), np.float64)
+    torso = np.asarray(torso_lengths(truth, skeleton.torso), np.float64)
+    near, nearer = (
+        np.asarray(correct(truth, predicted, skeleton.torso, threshold)[0])
+        for threshold in (THRESHOLD, 0.1)
+    )
+    for index, name in enumerate(skeleton.names):
+        annotated = truth[:, index, 2] > 0
+        counted = annotated & (torso > 0)
+        pixels = PIXELS * distances[annotated, index]
+        torsos = distances[counted, index] / torso[counted]
+        yield JointScore(
+            name,
+            int(annotated.sum()),
+            100 * _mean(near[counted, index]),
+            100 * _mean(nearer[counted, index]),
+            _median(pixels),
+            _mean(pixels),
+            _median(torsos),
+            _mean(torsos),
+        )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _median(values: NDArray[Any]) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _by_bin(
+    truth: NDArray[Any], answer: Prediction, skeleton: Skeleton, ious: ArrayLike
+) -> dict[str, Scores]:
+    """Return the scores of the persons of each of ``BINS`` that has some."""
+    iou = np.asarray(ious, np.float64)
+    if iou.shape != (len(truth),):
+        raise InputError(
+            f"IoUs must be {len(truth)}, one per person. Received: shape {iou.shape}"
+        )
+    members = (iou > HIGH, (iou >= LOW) & (iou <= HIGH), iou < LOW)
+    return {
+        name: score(truth[chosen], answer.keypoints[chosen], skeleton)
+        for name, chosen in zip(BINS, members, strict=True)
+        if chosen.any()
+    }
 
 
 def _known(what: str, values: ArrayLike | None, persons: int) -> NDArray[np.float32]:
@@ -390,6 +496,100 @@ def person_errors(joints: ArrayLike, keypoints: ArrayLike) -> list[float]:
     return [float(value) for value in np.nan_to_num(mean, nan=np.inf, posinf=np.inf)]
 
 
+def stage_times(
+    network: Runtime,
+    records: Iterable[PersonRecord | BadRecord],
+    *,
+    flip_test: bool = True,
+) -> dict[str, float]:
+    """Return how long each stage takes for one person, on this machine, milliseconds.
+
+    The first ``TIMED`` usable persons are done one after another, as ``kpose predict``
+    does them: the mean over all but the first ``WARM_UP``, or over all if they are no
+    more.
+
+    Args:
+        network: The model, as ``kpose.runtime.open`` returns it.
+        records: Labelled persons.
+        flip_test: Whether the network also answers the mirrored crop.
+
+    Returns:
+        ``decode`` (reading and decoding the picture), ``crop`` and ``network``; empty
+        where nobody is usable.
+    """
+    stages = ("decode", "crop", "network")
+    return _stage_means(stages, _timed_persons(network, records, flip_test))
+
+
+def _timed_persons(
+    network: Runtime, records: Iterable[PersonRecord | BadRecord], flip_test: bool
+) -> Iterator[tuple[float, ...]]:
+    """Yield the seconds of decode, crop and network of each usable person."""
+    for record in records:
+        if isinstance(record, BadRecord) or not record.image.path.is_file():
+            continue
+        start = perf_counter()
+        picture = images.try_read(record.image)
+        decoded = perf_counter()
+        if isinstance(picture, InputError):
+            continue
+        placed = place_in(record, picture.shape)
+        if isinstance(placed, str):
+            continue
+        began = perf_counter()
+        crop = images.crop(picture, placed.square, network.size)
+        cut = perf_counter()
+        _answer(network, crop[None], flip_test)
+        yield decoded - start, cut - began, perf_counter() - cut
+
+
+def stored_times(
+    network: Runtime,
+    batches: Iterator[tuple[Image, NDArray[np.float32]]],
+    *,
+    flip_test: bool = True,
+) -> dict[str, float]:
+    """Return what ``stage_times`` does, of crops that are stored.
+
+    Args:
+        network: The model.
+        batches: As for ``evaluate``.
+        flip_test: Whether the network also answers the mirrored crop.
+
+    Returns:
+        ``decode`` (reading and decoding stored crops) and ``network``.
+    """
+
+    def timed() -> Iterator[tuple[float, ...]]:
+        start = perf_counter()
+        for crops, _ in batches:
+            decode = (perf_counter() - start) / len(crops)
+            for crop in crops:
+                began = perf_counter()
+                _answer(network, crop[None], flip_test)
+                yield decode, perf_counter() - began
+            start = perf_counter()
+
+    return _stage_means(("decode", "network"), timed())
+
+
+def _stage_means(
+    stages: Sequence[str], seconds: Iterator[tuple[float, ...]]
+) -> dict[str, float]:
+    rows = list(islice(seconds, TIMED))
+    if not rows:
+        return {}
+    kept = rows[WARM_UP:] or rows
+    means = 1000 * np.mean(kept, axis=0)
+    return dict(zip(stages, means.tolist(), strict=True))
+
+
+def _answer(network: Network, crops: Image, flip_test: bool) -> Prediction:
+    if flip_test:
+        return runtime.predict_flip(network, crops)
+    return network.predict(crops)
+
+
 def with_baseline(name: str, scores: Scores) -> dict[str, Scores]:
     """Return the rows of a table: the mean pose where it is known, then the model."""
     baseline = {"mean pose": scores.mean_pose} if scores.mean_pose else {}
@@ -446,6 +646,84 @@ def group_table(rows: dict[str, Scores]) -> tuple[list[str], list[list[str]]]:
     return ["%", *groups, "All"], cells
 
 
+def joint_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of the scores of each joint, in pairs.
+
+    Args:
+        scores: With ``joints``.
+    """
+    header = [
+        *("joint", "count", PCK_TITLE, "PCK@0.1"),
+        *("median px", "mean px", "median torso", "mean torso"),
+    ]
+    cells = [
+        [
+            joint.name.replace("_", " "),
+            str(joint.annotated),
+            *map(_cell, joint[2:6]),
+            *(_cell(value, 3) for value in joint[6:]),
+        ]
+        for joint in by_pair(scores.joints)
+    ]
+    return header, cells
+
+
+def by_pair(joints: Sequence[JointScore]) -> list[JointScore]:
+    """Return the joints without a side, then each right one before its left one."""
+    names = {joint.name: joint for joint in joints}
+    paired = [
+        joint
+        for right, left in _pairs(names)
+        for joint in (names.pop(right), names.pop(left))
+    ]
+    return [*names.values(), *paired]
+
+
+def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the names of right and left that differ in nothing else."""
+    known = list(names)
+    pairs = [(name, f"left_{name.removeprefix('right_')}") for name in known]
+    return [
+        (right, left)
+        for right, left in pairs
+        if right.startswith("right_") and left in known
+    ]
+
+
+def side_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of right against left, by pair of joints.
+
+    Args:
+        scores: With ``joints``.
+    """
+    header = [f"{PCK_TITLE} and mean px", "right", "left", "right - left"]
+    header += ["right px", "left px", "right - left px"]
+    joints = {joint.name: joint for joint in scores.joints}
+    cells = []
+    for names in _pairs(joints):
+        right, left = (joints[name] for name in names)
+        cells.append([right.name.removeprefix("right_")])
+        for a, b in ((right.pck, left.pck), (right.mean_px, left.mean_px)):
+            cells[-1] += [_cell(a), _cell(b), _signed(a - b)]
+    return header, cells
+
+
+def bin_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of the scores by box policy bin.
+
+    Args:
+        scores: With ``bins``.
+    """
+    header, cells = table(
+        {BINS[name]: part for name, part in scores.bins.items()} | {"everybody": scores}
+    )
+    people = [*(part.persons for part in scores.bins.values()), scores.persons]
+    rows = [
+        [row[0], str(count), *row[1:]] for row, count in zip(cells, people, strict=True)
+    ]
+    return [header[0], "persons", *header[1:]], rows
+
+
 def _groups(rows: dict[str, Scores]) -> list[str]:
     names = [name for row in rows.values() for name in row.pck if name != "all"]
     return list(dict.fromkeys([*(c for c in COLUMNS if c in names), *names]))
@@ -455,5 +733,10 @@ def _cells(values: dict[str, float], groups: list[str]) -> list[str]:
     return [_cell(values[name]) for name in [*groups, "all"]]
 
 
-def _cell(value: float) -> str:
-    return f"{value:.1f}" if np.isfinite(value) else "-"
+def _cell(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
+def _signed(value: float) -> str:
+    # Not "-0.0".
+    return f"{round(value, 1) + 0.0:+.1f}" if np.isfinite(value) else "-"

@@ -27,7 +27,7 @@ from kpose import (
     label_rules,
     leak,
     mistakes,
-    movenet,
+    peers,
 )
 from kpose.errors import InputError
 from kpose.files import atomic_folder, write_json
@@ -158,7 +158,7 @@ def examine(
             drawn), ``doctor.json`` (how it was done), ``frames/`` (pictures of suspects
             that are frames of a video or mirrored) and what ``write_tools`` writes.
         skeleton: The joints of records and networks.
-        models: What ``movenet.open`` takes, or networks with a ``size``.
+        models: What ``peers.open`` takes, or networks with a ``size``.
         budget: Share of the persons that are judged suspects, over 0 to 1.
         seed: Decides which mistakes are planted to learn from.
         strict: Make the first bad record an error.
@@ -407,7 +407,7 @@ def _networks(
         raise InputError("expected at least one model that looks at the labels")
     networks = []
     for model in models:
-        network: Network = movenet.open(model) if isinstance(model, str) else model
+        network: Network = peers.open(model) if isinstance(model, str) else model
         if network.skeleton.names != skeleton.names:
             raise InputError(
                 "a network must have the joints of the labels "

@@ -5,17 +5,22 @@ The order of the samples is a function of (seed, epoch), their augmentation of
 killed goes on at any step with exactly what it would have seen.
 """
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kpose import augment
+from kpose import augment, looks, sources
+from kpose import images as images_of
 from kpose.augment import Augmentation, Parameters
 from kpose.errors import InputError
-from kpose.images import central_slice
+from kpose.images import Image, central_slice
+from kpose.records import ImageRef
 from kpose.shards import PreparedData
 
 
@@ -54,28 +59,83 @@ def training_batches(
         ``(batch, joints, 3)`` float32 in crop units.
     """
     _check_size(data, size)
+    if augmentation.clothing or augmentation.background:
+        looks.require_body(data.skeleton.names)
+    rooms = read_rooms(augmentation.rooms, size) if augmentation.background else ()
     shuffled = order(seed, epoch, indices)
+    # What is None is so for every sample, and does not go through the graph.
+    like = augment.draw(augmentation, seed, epoch, [0])
+    drawn = [name for name, value in like._asdict().items() if value is not None]
+    kinds = [tf.string] + [tf.float32] * len(drawn) + [tf.uint8] * bool(rooms)
 
     def load(step: NDArray[np.int64]) -> tuple[Any, ...]:
         chosen = shuffled[int(step) * batch : (int(step) + 1) * batch]
         serialized = np.array([data.read(int(i)) for i in chosen], object)
-        return serialized, *augment.draw(augmentation, seed, epoch, chosen)
+        parameters = augment.draw(augmentation, seed, epoch, chosen)
+        loaded = serialized, *(getattr(parameters, name) for name in drawn)
+        if rooms:
+            loaded = *loaded, looks.backgrounds(rooms, parameters, size)
+        return loaded
 
     def make(step: Any) -> tuple[Any, Any]:
         # stateless: without it, op determinism runs the reads one after the other
-        serialized, *drawn = tf.numpy_function(
-            load, [step], [tf.string] + [tf.float32] * 8, stateful=False
-        )
-        for value, like in zip(drawn, augment.identity(1), strict=True):
-            value.set_shape((batch, *like.shape[1:]))
+        serialized, *rest = tf.numpy_function(load, [step], kinds, stateful=False)
         serialized.set_shape([batch])
+        behind = rest.pop() if rooms else None
+        if behind is not None:
+            behind.set_shape((batch, size, size, 3))
+        for name, value in zip(drawn, rest, strict=True):
+            value.set_shape((batch, *getattr(like, name).shape[1:]))
         images, joints = _decode(data, serialized)
         return augment.apply(
-            images, joints, Parameters(*drawn), size=size, swap=data.skeleton.swap
+            images,
+            joints,
+            Parameters(**dict(zip(drawn, rest, strict=True))),
+            size=size,
+            swap=data.skeleton.swap,
+            names=data.skeleton.names,
+            rooms=behind,
         )
 
     steps = tf.data.Dataset.range(first_step, len(indices) // batch)
     return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def read_rooms(path: str, size: int) -> tuple[Image, ...]:
+    """Return the pictures of empty rooms that ``looks.backgrounds`` cuts from.
+
+    Args:
+        path: A picture or a folder of pictures; they are read in order of name.
+        size: Side of the network's pictures: a room is kept no larger than what shows
+            at least one pixel for one of them.
+
+    Returns:
+        RGB uint8 pictures, at least one.
+
+    Raises:
+        InputError: If there is no picture, or one cannot be read.
+    """
+    files, problems = sources.find([path])
+    if problems:
+        raise InputError(f"augmentation.rooms: {problems[0]}")
+    return tuple(_room(file, size) for file in files)
+
+
+@functools.lru_cache(maxsize=256)
+def _room(file: sources.Source, size: int) -> Image:
+    if not isinstance(file, Path):
+        raise InputError(
+            "augmentation.rooms must be a picture or a folder of pictures. "
+            f"Received: {file}"
+        )
+    image = images_of.read(ImageRef(file))
+    # The smallest part that is shown is 0.4 of the shorter side.
+    factor = size / (0.4 * min(image.shape[:2]))
+    if factor >= 1:
+        return image
+    width, height = (max(round(factor * n), 1) for n in image.shape[1::-1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def samples(

@@ -89,4 +89,5 @@ def plot_iou(scores: SystemScores) -> Figured:
     label(axes, "IoU of the best detection", "persons")
     shares = ", ".join(f"{scores.best_over(iou):.1f} % over {iou}" for iou in BEST)
     nobody = percent(int((scores.best_iou == 0).sum()), scores.persons)
-    return Figured(png(figure), f"{shares}; {nobody:.1f} % are not touched by any.")
+    caption = f"{shares}; {nobody:.1f} % are not touched by any."
+    return Figured(png(figure), caption, "iou")

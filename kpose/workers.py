@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -48,10 +49,10 @@ def in_order(
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     ) as pool:
-        futures = [pool.submit(task, item) for item in items]
+        futures = deque(pool.submit(task, item) for item in items)
         try:
-            for future in futures:
-                yield future.result()
+            while futures:  # a result that was taken is not kept
+                yield futures.popleft().result()
         except BrokenProcessPool:
             raise ResourceError(
                 "a worker process was killed, as happens when memory runs out; "

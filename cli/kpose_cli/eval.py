@@ -10,6 +10,9 @@ from kpose_cli.common import aligned, counted, echo_summary, json_option, progre
 if TYPE_CHECKING:
     from collections import Counter
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from kpose.joints import Skeleton
     from kpose.leak import LeakScore
     from kpose.screening import Source
@@ -62,7 +65,8 @@ SPLITS = ("train", "val", "test", "all")
     "report_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT.html",
-    help="Write tables, curves and pictures as one HTML file.",
+    help="Write tables, curves and pictures as one HTML file, and the plots as PNG "
+    "files beside it, in OUT_plots.",
 )
 @json_option
 def evaluate(
@@ -95,6 +99,10 @@ def evaluate(
 
     # The cheap refusals come before TensorFlow loads and before the long work.
     card = artefacts.read_card(model)
+    if report_path is not None:
+        from kpose import report
+
+        report.plots_folder(report_path)
     if whole_system:
         lines, summary = _score_system(
             model,
@@ -145,6 +153,7 @@ def _score_joints(
             mean_pose=card.get("mean_pose"),
             head_sizes=persons.head_sizes,
             areas=persons.areas,
+            ious=None if data is None else _ious(data, split),
         )
     leak = people.leak(card, persons.splits)
     run = artefacts.resolve(model).parent
@@ -174,10 +183,20 @@ def _score_joints(
     for table in (evaluation.table, evaluation.other_table):
         header, cells = table(rows)
         lines += [*aligned([header, *cells]), ""]
+    if scores.bins:
+        header, cells = evaluation.bin_table(scores)
+        lines += [*aligned([header, *cells]), ""]
     lines += [facts, *definitions]
     if report_path is not None:
         from kpose import report
 
+        if data is None:
+            records = (record for source in sources for record in source.records)
+            times = evaluation.stage_times(opened, records, flip_test=flip_test)
+        else:
+            stored = people.prepared(data, split).batches(opened.size)
+            times = evaluation.stored_times(opened, stored, flip_test=flip_test)
+        summary["time_ms"] = {stage: round(ms, 3) for stage, ms in times.items()}
         log = run / "log.csv"
         sections = report.score_sections(
             name,
@@ -187,6 +206,8 @@ def _score_joints(
             persons=persons.names,
             card=card,
             history=log if log.is_file() else None,
+            leak=_leak_text(near, card),
+            times=times,
         )
         report.write_report(report_path, f"kpose eval: {name}", sections)
         summary["report"] = str(report_path)
@@ -252,6 +273,20 @@ def _score_system(
         summary["report"] = str(report_path)
         lines.append(f"report: {report_path}")
     return lines, summary
+
+
+def _ious(data: "PreparedData", split: str | None) -> "NDArray[np.float32]":
+    """Return the IoU of each person's best detection, NaN where nobody asked one.
+
+    In the order of ``persons.prepared``.
+    """
+    import numpy as np
+
+    from kpose.persons import choose_splits
+
+    wanted = choose_splits(split, data.split.tolist())
+    found = data.iou[np.isin(data.split, wanted) & data.first]
+    return np.asarray(found, np.float32)
 
 
 def _read_sets(sets: tuple[str, ...], split: str | None) -> "list[Source]":

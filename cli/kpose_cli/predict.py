@@ -124,7 +124,7 @@ def predict(
         raise InputError("--min-score needs --detector: nothing else has a score")
     if mirror_view and not show:
         raise InputError("--mirror-view changes the window, but there is no --show")
-    boxes = None if box is None else [_box(box)]
+    boxes = None if box is None else [parse_box(box)]
     from kpose import sources
 
     found, failed = sources.find(source)
@@ -264,7 +264,7 @@ def _report(line: str) -> None:
     click.echo(f"Error: {' '.join(line.split())}", err=True)
 
 
-def _box(text: str) -> "Box":
+def parse_box(text: str) -> "Box":
     from kpose.errors import InputError
     from kpose.geometry import Box, SquareCrop
 

@@ -118,7 +118,7 @@ SHOWN_SUSPECTS = 24
     multiple=True,
     metavar="MODEL",
     help="What looks at the pictures for --doctor, repeatable: a kpose model or "
-    "movenet:FILE.tflite.  [default: compact]",
+    "movenet:FILE, efficientpose:FILE (TFLite).  [default: compact]",
 )
 @click.option(
     "--budget",
@@ -177,12 +177,16 @@ def prepare(
     from kpose_datasets import (
         common_skeleton,
         read_source,
+        recordings,
         require_different_names,
     )
 
     division = splits.Division(_persons(validation), split_by, seed, split_file)
     sources = [read_source(text) for text in data]
     require_different_names(sources)
+    report = recordings.report(sources)
+    said = report.lines()
+    extra = {"recordings": report.takes} if report.takes else {}
     changed = None
     if corrections is not None:
         from kpose_datasets.corrections import Corrected
@@ -211,7 +215,8 @@ def prepare(
                 progress=advance,
                 write_tools=correction_files.write,
             )
-        echo_summary(summary, as_json, _doctor_text(summary, doctor))
+        text = "\n".join([*said, _doctor_text(summary, doctor)])
+        echo_summary({**summary, **extra}, as_json, text)
         return
     if check:
         from kpose import label_check
@@ -223,7 +228,8 @@ def prepare(
                 progress=advance,
                 **common,
             )
-        echo_summary(summary, as_json, _check_text(summary))
+        text = "\n".join([*said, _check_text(summary)])
+        echo_summary({**summary, **extra}, as_json, text)
         return
     from kpose import examples
 
@@ -242,11 +248,17 @@ def prepare(
             progress=advance,
             **common,
         )
-    text = _prepare_text(summary, out)
+    sheet = out / recordings.SHEET
+    shown = sheet.exists() or report.write_sheet(sheet)
+    if said:
+        seen = f" (look at {sheet})" if shown else ""
+        many = "s" if len(report.takes) > 1 else ""
+        said.append(f"{len(report.takes)} take{many}{seen}")
+    text = "\n".join([*said, _prepare_text(summary, out)])
     if changed is not None:
         text = f"{changed.sentence()}\n{text}"
         summary = {**summary, "corrections": changed.counts}
-    echo_summary(summary, as_json, text)
+    echo_summary({**summary, **extra}, as_json, text)
 
 
 def _persons(validation: str | None) -> int:

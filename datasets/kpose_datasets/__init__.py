@@ -17,18 +17,22 @@ from kpose.joints import Skeleton
 from kpose.records import SPLITS, BadRecord, PersonRecord
 from kpose.screening import Source
 from kpose_datasets import (
+    azure_kinect,
     bbc_pose,
     coco,
     cvat,
     deeplabcut,
     flic,
     generic,
+    kinect,
     label_studio,
     lsp,
     lspet,
     mpii,
+    ntu,
     openpose_json,
     penn_action,
+    persontracker,
     synthetic,
 )
 
@@ -42,6 +46,10 @@ MODULES: dict[str, ModuleType] = {
     "bbc_pose": bbc_pose,
     "coco": coco,
     "penn_action": penn_action,
+    "persontracker": persontracker,
+    "ntu": ntu,
+    "azure_kinect": azure_kinect,
+    "kinect": kinect,
     "openpose_json": openpose_json,
     "generic": generic,
     "label_studio": label_studio,
@@ -60,12 +68,19 @@ SKELETONS: dict[str, Skeleton] = {
     name: module.SKELETON for name, module in MODULES.items()
 }
 
+DECISIONS = ("mirrored", "inferred", "faults")
+"""What a user may decide about a recording (``takes.judge``)."""
+
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mpii": ("images",),
     "flic": ("images",),
     "bbc_pose": ("images",),
     "coco": ("images",),
     "penn_action": ("images",),
+    "persontracker": DECISIONS,
+    "ntu": ("images", *DECISIONS),
+    "azure_kinect": ("images", "calibration", *DECISIONS),
+    "kinect": ("images", "map", *DECISIONS),
     "openpose_json": ("images", "confidence"),
     "generic": ("images", "map"),
     "label_studio": ("images", "map"),
@@ -73,20 +88,22 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "deeplabcut": ("images", "map"),
 }
 """What may follow a reader's path: ``?images=PATH``, where the pictures are elsewhere,
-``&map=MAP.toml``, which of the points each joint is, and words."""
+``&map=MAP.toml``, which of the points each joint is, ``&calibration=FILE``, and words.
+"""
 
-PATHS = {"images": "images", "map": "joint_map"}
+PATHS = {"images": "images", "map": "joint_map", "calibration": "calibration"}
 """Options that are paths, and the reader's parameter."""
 
-WORDS = ("confidence",)
+WORDS = ("confidence", *DECISIONS)
 """Options that are words, which the reader understands by itself."""
 
 NAMED_BY_FILE = (
     *("coco", "openpose_json", "generic", "label_studio", "cvat", "deeplabcut"),
+    *("persontracker", "azure_kinect", "kinect"),
 )
 """Readers whose records are named after the file or folder that is read."""
 
-REQUIRED = {"openpose_json": "images"}
+REQUIRED = {"openpose_json": "images", "azure_kinect": "images"}
 """Readers that do not work without an option."""
 
 
@@ -199,6 +216,9 @@ def require_different_names(sources: Sequence[Source]) -> None:
         name = path.name if path.is_dir() else records.path.stem
         if records.name == "coco":
             name = coco.set_name(records.path)
+        if records.name == "persontracker":
+            path = persontracker.home(records.path)
+            name = path.name
         other = found.setdefault((records.name, name), path)
         if other != path:
             raise InputError(

@@ -41,6 +41,7 @@ class Outfit:
     end on the leg: 0 at shoulder or hip, 1 at elbow or knee, 2 at wrist or ankle.
     ``skirt`` is the same for a skirt or a dress, 0 for none. ``loose`` is how far the
     cloth stands off the body and ``hem`` where the shirt ends above the hips, metres.
+    A ``bell`` is a skirt that falls in folds between the legs too.
     """
 
     skin: Color
@@ -57,6 +58,7 @@ class Outfit:
     stripe: bool
     loose: float
     hem: float
+    bell: bool = False
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Outfit":
@@ -415,7 +417,14 @@ def _skirt(figure: Figure, outfit: Outfit) -> list[Part]:
         limb(hip, hem, (1.12 * body.leg + 0.012, flare), bottom, front)
         for hip, hem in zip(figure.hips, hems, strict=True)
     ]
-    if np.linalg.norm(hems[0] - hems[1]) > 1e-3:
+    if outfit.bell:
+        wide = (1.12 * body.leg + 0.012, flare)
+        for share in (0.25, 0.5, 0.75):
+            a, b = (
+                pair[0] + share * (pair[1] - pair[0]) for pair in (figure.hips, hems)
+            )
+            parts.append(limb(a, b, wide, bottom, front))
+    elif np.linalg.norm(hems[0] - hems[1]) > 1e-3:
         for share in (0.55, 0.8, 1.0):
             a, b = (h + share * (e - h) for h, e in zip(figure.hips, hems, strict=True))
             parts.append(limb(a, b, (flare - 0.01, flare - 0.01), bottom, front))

@@ -82,7 +82,7 @@ def varied_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
         outfit=Outfit.sample(rng),
         camera=camera,
         backdrop=backdrop.sample(rng, camera, size),
-        light=_light(rng),
+        light=draw_light(rng),
         sensor=Sensor(
             noise=float(rng.gamma(1.5, 1.6)),
             blur=float(rng.choice([0.0, rng.uniform(0.3, 1.3)])),
@@ -118,7 +118,8 @@ def _framing(rng: np.random.Generator, figure: Figure, size: tuple[int, int]) ->
     return Camera(eye, rotation, float(focal), (float(center[0]), float(center[1])))
 
 
-def _light(rng: np.random.Generator) -> Light:
+def draw_light(rng: np.random.Generator) -> Light:
+    """Draw a lamp or a sun above, roughly in front."""
     height, around = rng.uniform(0.55, 1.35), rng.uniform(-np.pi, np.pi)
     towards = np.array(
         [
@@ -169,7 +170,7 @@ class UseCase:
         middle = (0.5 * (width - 1), 0.5 * (height - 1))
         self._camera = Camera(eye, rotation, 1.4 * min(size), middle)
         self._room = backdrop.room(rng, self._camera, size)
-        self._light = _light(rng)
+        self._light = draw_light(rng)
         self._sensor = Sensor(2.0, 0.4, np.full(3, 1.0), 1.0)
 
     def script(self, recording: int, duration: float) -> poses.Script:
