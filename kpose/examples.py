@@ -280,7 +280,8 @@ def _prepare(
             read.tallies[source].skip(reason, name)
     require_usable(len(index["ids"]), read.tallies)
     summary = _summary(index, files, skipped, read, settings, division, request)
-    names = ["ids", "source", "group", "recording", "split", "annotated", "picture"]
+    names = ["ids", "source", "group", "recording", "subject", "clothing", "split"]
+    names += ["annotated", "picture"]
     names += ["shard", "offset", "length", "head_size", "area", "bits"]
     names += ["box", "iou"] if settings.asked else []
     with atomic_file(out / "index.npz") as beside:
@@ -488,6 +489,8 @@ def _make_shard(
             source=np.array([record.source for record in people], np.str_),
             group=np.array([record.group for record in people], np.str_),
             recording=np.array([record.recording for record in people], np.str_),
+            subject=np.array([record.subject for record in people], np.str_),
+            clothing=np.array([record.clothing for record in people], np.str_),
             split=np.array([record.split for record in people], np.str_),
             picture=np.array([picture_key(r.image) for r in people], np.uint64),
             joints=np.array([crop.joints for _, crop, _ in kept], np.float32).reshape(
@@ -622,6 +625,7 @@ def _summary(
             }
             for name, tally in tallies.items()
         ],
+        "clothing": _clothing(index),
         "split": _split(index, skipped, division),
         "leak": _leak(index, len(skeleton)),
         "joints": joint_counts(joints, skeleton),
@@ -636,6 +640,16 @@ def _summary(
         "shards": files,
         "fingerprint": hashlib.sha256(fingerprint.encode()).hexdigest(),
         "request": request,
+    }
+
+
+def _clothing(index: dict[str, NDArray[Any]]) -> dict[str, dict[str, int]]:
+    """Return the number of persons by clothing, where it is known, and split."""
+    clothing, split = index["clothing"][index["first"]], index["split"][index["first"]]
+    return {
+        name: dict(sorted(Counter(split[clothing == name].tolist()).items()))
+        for name in np.unique(clothing).tolist()
+        if name
     }
 
 

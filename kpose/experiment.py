@@ -126,13 +126,14 @@ def heterogeneous(
     arms, val_ids = plan(data, config)
     if Path(init).is_file():
         init = str(Path(init).resolve())  # the same file from another folder
-    _claim(out, _request(data, config, init, seeds))
+    claim(out, _request(data, config, init, seeds))
     for arm in arms:
         report(f"{TITLES[arm.name]}: {_size(data, arm)}")
     # Arms alternate, so that an experiment that is not finished is balanced.
     runs = [_run(arm, number, out) for number in range(seeds) for arm in arms]
     for run in runs:
-        _train(data_folder, run, val_ids, init, report)
+        persons = (run.arm.train_ids, val_ids)
+        train(data_folder, run.path, run.config, init, persons, report)
     rows = [_row(run, data, tests, report) for run in runs]
     results = _results(data, arms, val_ids, rows, config, init, bool(tests))
     write_json(out / "results.json", results)
@@ -195,12 +196,13 @@ def _request(
         "experiment": "heterogeneous",
         "data": data.fingerprint,
         "recipe": config.to_json(),
-        "init": _init_digest(init),
+        "init": init_digest(init),
         "seeds": seeds,
     }
 
 
-def _init_digest(init: str) -> str:
+def init_digest(init: str) -> str:
+    """Return what tells initial weights from others: a word, or a file's sha256."""
     if init in ("none", "imagenet"):
         return init
     path = Path(init) if init.endswith(".weights.h5") else artefacts.resolve(init)
@@ -209,7 +211,7 @@ def _init_digest(init: str) -> str:
     return sha256(path)
 
 
-def _claim(out: Path, request: dict[str, Any]) -> None:
+def claim(out: Path, request: dict[str, Any]) -> None:
     """Make the experiment's folder, or check that it is this experiment's."""
     path = out / "experiment.json"
     # Alone it is of a call that was refused before anything was trained.
@@ -242,42 +244,54 @@ def _difference(stored: Any, value: Any, name: str = "") -> str:
     return f"{name}{stored!s:.80} there, {value!s:.80} asked for"
 
 
-def _train(
+def train(
     data_folder: Path,
-    run: Run,
-    val_ids: NDArray[np.int64],
+    run: Path,
+    config: Config,
     init: str,
+    persons: training.Persons,
     report: Report,
+    **options: Any,
 ) -> None:
-    """Train, go on with, or skip one run."""
-    name = run.path.name
-    state = training.load_state(run.path)
-    if training.is_over(state, run.config):
-        report(f"{name}: finished before")
+    """Train, go on with, or skip one run of an experiment.
+
+    Args:
+        data_folder: A prepared folder.
+        run: The run folder; its name is before every line that is reported.
+        config: The recipe.
+        init: As for ``training.train``, like ``options``.
+        persons: Whom to train and to validate on.
+        report: Called with one line of text now and then.
+        options: What ``training.train`` takes besides.
+    """
+    state = training.load_state(run)
+    if training.is_over(state, config):
+        report(f"{run.name}: finished before")
         return
-    started = (run.path / "run.json").is_file()
+    started = (run / "run.json").is_file()
     if not started:
-        _clear_start(run.path)
+        clear_start(run)
     training.train(
         data_folder,
-        run.config,
-        run.path,
+        config,
+        run,
         init=init,
         resume=started,
-        persons=(run.arm.train_ids, val_ids),
-        report=lambda line: report(f"{name}: {line}"),
+        persons=persons,
+        report=lambda line: report(f"{run.name}: {line}"),
+        **options,
     )
-    _free()
+    free()
 
 
-def _clear_start(run: Path) -> None:
+def clear_start(run: Path) -> None:
     """Remove what a kill left before ``run.json``, the last file of a start."""
     for file in ("config.toml", "versions.json", "run.json"):
         for path in run.glob(f"*{file}"):
             path.unlink()
 
 
-def _free() -> None:
+def free() -> None:
     """Let go of the last network, so that memory does not grow with the runs."""
     keras.backend.clear_session()
     gc.collect()
@@ -316,7 +330,7 @@ def _test(run: Run, data: PreparedData, tests: Sequence[Source]) -> dict[str, An
     )
     seen = people.leak(network.card, persons.splits)
     del network
-    _free()
+    free()
     return {
         "pixel_error": scores.pixel_error,
         f"pck@{THRESHOLD}": scores.pck["all"],
@@ -340,7 +354,7 @@ def _results(
     return {
         "experiment": "heterogeneous",
         "data": {"folder": str(data.folder), "fingerprint": data.fingerprint},
-        "init": {"given": init, "sha256": _init_digest(init)},
+        "init": {"given": init, "sha256": init_digest(init)},
         "arms": {
             arm.name: {
                 "title": TITLES[arm.name],

@@ -85,6 +85,16 @@ def prepared(data: PreparedData, split: str | None) -> Persons:
             f"{data.folder} must have persons of split {split}. Received: "
             f"{', '.join(sorted(set(data.split.tolist())))}"
         )
+    return of_crops(data, indices)
+
+
+def of_crops(data: PreparedData, indices: NDArray[np.int64]) -> Persons:
+    """Return the persons of some crops of prepared data.
+
+    Args:
+        data: The prepared folder, opened.
+        indices: Of the crops, one of each person.
+    """
 
     def batches(size: int) -> Iterator[tuple[Image, NDArray[np.float32]]]:
         # Loads TensorFlow.

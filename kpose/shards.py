@@ -1,5 +1,6 @@
 """TFRecord shards of prepared persons, written and read without TensorFlow."""
 
+import hashlib
 import math
 import os
 import weakref
@@ -29,6 +30,13 @@ HEADER = 12
 OVERHEAD = HEADER + 4
 """Bytes of a record besides its payload."""
 
+
+COLUMNS = (
+    *("ids", "source", "group", "recording", "subject", "clothing", "split"),
+    *("annotated", "shard", "offset", "length", "box", "iou"),
+    *("head_size", "area", "bits"),
+)
+"""Arrays of ``PreparedData`` with one entry per crop that are not made from others."""
 
 TRAINING_PICTURES = "training_pictures.npz"
 """Fingerprints of the training persons, in a run folder (``kpose.leak``)."""
@@ -70,7 +78,8 @@ class PreparedData:
     PCKh, crop units, 0 where unknown), ``area`` (for OKS, crop units squared, 0 where
     unknown) and ``bits``, ``(crops, 4)`` uint64, the ``leak.fingerprint`` of
     the network's crop; ``recording`` is the video that a frame is of, "" for a
-    photograph. ``size`` is the side of the network's crop in pixels and ``stored_side``
+    photograph; ``subject`` and ``clothing`` say who it is and what they wear, "" where
+    unknown. ``size`` is the side of the network's crop in pixels and ``stored_side``
     that of the stored one. ``mean_pose`` is ``(joints, 2)`` float64 in crop units, the
     crop's centre for a joint that is never annotated.
     """
@@ -103,6 +112,8 @@ class PreparedData:
         self.area = index.get("area", np.zeros(count, np.float32))
         self.bits = index.get("bits", np.zeros((count, 4), np.uint64))
         self.recording = index.get("recording", np.full(count, ""))
+        self.subject = index.get("subject", np.full(count, ""))
+        self.clothing = index.get("clothing", np.full(count, ""))
         self.first = first_crops(self.ids, self.source)
         self._descriptors = [os.open(file, os.O_RDONLY) for file in self.files]
         weakref.finalize(self, _close, self._descriptors)
@@ -170,6 +181,54 @@ class PreparedData:
                 f"{self.files[shard]} is damaged: wrong checksum of {self.ids[index]}"
             )
         return payload
+
+
+def joined(
+    first: PreparedData, second: PreparedData, crops: NDArray[np.int64]
+) -> PreparedData:
+    """Return the crops of ``first`` and, after them, some of ``second``, as one.
+
+    What is said of a folder as a whole, such as its split, is that of ``first``; the
+    sources are both.
+
+    Args:
+        first: A prepared folder.
+        second: Another one with the same joints, size and codec.
+        crops: Indices of the crops of ``second``; one that comes twice has two indices
+            in the result.
+
+    Raises:
+        InputError: If the two cannot be read alike.
+    """
+    settings = [
+        ("joints", *(", ".join(data.skeleton.names) for data in (first, second))),
+        ("size", first.size, second.size),
+        ("codec", first.summary["codec"], second.summary["codec"]),
+    ]
+    for name, wanted, found in settings:
+        if found != wanted:
+            raise InputError(
+                f"{second.folder} must have the {name} of {first.folder}, {wanted}. "
+                f"Received: {found}"
+            )
+    fingerprint = hashlib.sha256(f"{first.fingerprint} {second.fingerprint}".encode())
+    summary = {
+        **first.summary,
+        "shards": [
+            {"file": str(file.resolve())} for file in first.files + second.files
+        ],
+        "sources": first.sources + second.sources,
+        "fingerprint": fingerprint.hexdigest(),
+    }
+    moved = vars(second) | {"shard": second.shard + len(first.files)}
+    index = {
+        name: np.concatenate([vars(first)[name], moved[name][crops]])
+        for name in COLUMNS
+    }
+    both = PreparedData(first.folder, summary, index)
+    # The last person of one may be the first of the other.
+    both.first = np.concatenate([first.first, second.first[crops]])
+    return both
 
 
 def first_crops(ids: NDArray[Any], source: NDArray[Any]) -> NDArray[np.bool_]:

@@ -32,7 +32,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 import kpose
-from kpose import confidence, leak, losses, metrics, models, pipeline, runtime, splits
+from kpose import (
+    confidence,
+    leak,
+    losses,
+    metrics,
+    models,
+    pipeline,
+    replay,
+    runtime,
+    splits,
+)
 from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.files import atomic_file, read_json, sha256, write_json, write_text
@@ -84,6 +94,9 @@ def train(
     allow_test: bool = False,
     deterministic: bool = False,
     persons: Persons | None = None,
+    general: Path | None = None,
+    keep_general: float = 0.0,
+    keep_epochs: bool = False,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Train a network and leave its checkpoints in ``run``.
@@ -99,6 +112,11 @@ def train(
         deterministic: Whether TensorFlow uses its deterministic, slower, kernels.
         persons: Whom to train and to validate on instead of what ``split`` says; a
             choice made from its answer, since nothing is checked here.
+        general: A prepared folder whose training persons are mixed in.
+        keep_general: Their share of the samples of every epoch, between 0 and 1; they
+            are drawn anew for each. Beside them an epoch has all of the other crops.
+        keep_epochs: Whether the network after every epoch is kept, as
+            ``epoch-01.keras`` onwards.
         report: Called with one line of text now and then.
 
     Returns:
@@ -112,11 +130,14 @@ def train(
     started = time.monotonic()
     data = PreparedData.open(data_folder)
     train_ids, val_ids = persons or split(data, config.training, allow_test)
+    mixed = _mix(data, train_ids, general, keep_general, config)
     strategy = _strategy()
     with strategy.scope():
-        trainer = Trainer(data, train_ids, val_ids, config, init, strategy)
+        trainer = Trainer(data, train_ids, val_ids, config, init, strategy, mixed)
         config = trainer.config
         identity = _identity(data, config, init, allow_test, persons)
+        identity["general"] = mixed and [mixed.general.fingerprint, mixed.share]
+        identity["keep_epochs"] = keep_epochs or None
         state = _prepare_run(run, config, identity, resume)
         if resume:
             trainer.restore(run / "resume.npz", state)
@@ -125,6 +146,12 @@ def train(
         f"{len(val_ids)} to validate on, "
         f"{trainer.steps} steps per epoch, {trainer.network.count_params():,} weights"
     )
+    if mixed is not None:
+        report(
+            f"{mixed.drawn} of {len(train_ids) + mixed.drawn} samples in every epoch "
+            f"are drawn from {_persons(mixed.data, mixed.pool[0])} persons of "
+            f"{mixed.general.folder}"
+        )
     report(trainer.leak.sentence())
     if random := splits.warning(data.summary.get("split")):
         report(random)
@@ -133,7 +160,7 @@ def train(
     with writer.as_default():
         while not is_over(state, config):
             trainer.epoch(state, run, report)
-            row = _finish_epoch(trainer, state, run, init)
+            row = _finish_epoch(trainer, state, run, keep_epochs)
             report(_line(row, config, state))
     return {
         "run": str(run),
@@ -149,7 +176,13 @@ def train(
 
 
 def dry_run(
-    data_folder: Path, config: Config, *, init: str = "none", allow_test: bool = False
+    data_folder: Path,
+    config: Config,
+    *,
+    init: str = "none",
+    allow_test: bool = False,
+    general: Path | None = None,
+    keep_general: float = 0.0,
 ) -> dict[str, Any]:
     """Run three real steps and one validation batch, and say what a training takes.
 
@@ -159,9 +192,10 @@ def dry_run(
     """
     data = PreparedData.open(data_folder)
     train_ids, val_ids = split(data, config.training, allow_test)
+    mixed = _mix(data, train_ids, general, keep_general, config)
     strategy = _strategy()
     with strategy.scope():
-        trainer = Trainer(data, train_ids, val_ids, config, init, strategy)
+        trainer = Trainer(data, train_ids, val_ids, config, init, strategy, mixed)
     batches = trainer.batches(0, 0)
     trainer.step(*next(batches))  # traces the graph
     trials = min(3, trainer.steps)
@@ -230,6 +264,23 @@ def split(
     return everyone[train_mask], everyone[val]
 
 
+def _mix(
+    data: PreparedData,
+    train_ids: NDArray[np.int64],
+    general: Path | None,
+    share: float,
+    config: Config,
+) -> replay.Mix | None:
+    if general is None:
+        if share:
+            raise InputError(
+                f"a share of general samples ({share}) needs the general data"
+            )
+        return None
+    opened = PreparedData.open(general)
+    return replay.mix(data, train_ids, opened, share, config.training.seed)
+
+
 def leak_score(
     data: PreparedData, train_ids: NDArray[np.int64], val_ids: NDArray[np.int64]
 ) -> leak.LeakScore:
@@ -255,10 +306,13 @@ class Trainer:
         config: Config,
         init: str,
         strategy: tf.distribute.Strategy,
+        mixed: replay.Mix | None = None,
     ) -> None:
         """Build everything under the scope of ``strategy``."""
-        self.data, self.train_ids, self.val_ids = data, train_ids, val_ids
-        self.leak = leak_score(data, train_ids, val_ids)
+        self.data = data if mixed is None else mixed.data
+        self.train_ids, self.val_ids, self.mixed = train_ids, val_ids, mixed
+        self.learned = train_ids if mixed is None else mixed.learned
+        self.leak = leak_score(self.data, self.learned, val_ids)
         self.strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         self.network, model, self.initial = _initial_network(data, config, init)
@@ -266,8 +320,9 @@ class Trainer:
         heads.set_calibration(self.network, None)
         self.config = config = dataclasses.replace(config, model=model)
         self.size = int(self.network.input_shape[1])
-        self.batch = min(config.training.batch, len(train_ids))
-        self.steps = len(train_ids) // self.batch
+        samples = len(self.samples(0))
+        self.batch = min(config.training.batch, samples)
+        self.steps = samples // self.batch
         self.schedule = Schedule(config.training, self.steps)
         self.optimizer = _optimizer(config.training, self.schedule)
         self.optimizer.build(self.network.trainable_variables)
@@ -286,13 +341,17 @@ class Trainer:
         card = {"skeleton": data.skeleton.to_json(), "size": self.size}
         self.runtime = runtime.from_keras(self.network, card)
 
+    def samples(self, epoch: int) -> NDArray[np.int64]:
+        """Return the indices of the crops that an epoch has, before its shuffling."""
+        return self.train_ids if self.mixed is None else self.mixed.epoch(epoch)
+
     def batches(self, epoch: int, first_step: int) -> Any:
         """Return an iterator over the epoch's batches from ``first_step`` on."""
         return iter(
             self.strategy.experimental_distribute_dataset(
                 pipeline.training_batches(
                     self.data,
-                    self.train_ids,
+                    self.samples(epoch),
                     self.config.augmentation,
                     size=self.size,
                     batch=self.batch,
@@ -364,7 +423,7 @@ class Trainer:
 
     def keep_pictures(self, path: Path) -> None:
         """Write the fingerprints of what is trained on, for later evaluations."""
-        ids = self.train_ids
+        ids = self.learned
         with atomic_file(path) as beside:
             np.savez(
                 beside,
@@ -654,7 +713,7 @@ def versions() -> dict[str, str]:
 
 
 def _finish_epoch(
-    trainer: Trainer, state: State, run: Path, init: str
+    trainer: Trainer, state: State, run: Path, keep_epochs: bool
 ) -> dict[str, float]:
     """Validate, log, keep the network and the resumable state."""
     row: dict[str, float] = {
@@ -663,14 +722,18 @@ def _finish_epoch(
         "learning_rate": float(trainer.schedule(trainer.optimizer.iterations - 1)),
         "seconds": round(state.seconds, 2),
     }
+    started = time.monotonic()
     with trainer.with_average():
         scores, calibrated = trainer.validate()
         row |= scores
-        card = _card(trainer, state, row, init) | {"confidence": calibrated}
+        row["validation_seconds"] = round(time.monotonic() - started, 2)
+        card = _card(trainer, state, row) | {"confidence": calibrated}
         if row["val_pck_all"] > state.best:
             state.best, state.best_epoch = row["val_pck_all"], state.epoch + 1
             trainer.keep(card, run / "best.keras")
         trainer.keep(card, run / "last.keras")
+        if keep_epochs:
+            trainer.keep(card, run / epoch_name(state.epoch + 1))
     state.history.append(row)
     state.epoch, state.step, state.loss_sum, state.seconds = (
         state.epoch + 1,
@@ -690,9 +753,40 @@ def _finish_epoch(
     return row
 
 
-def _card(
-    trainer: Trainer, state: State, row: dict[str, float], init: str
-) -> dict[str, Any]:
+def epoch_name(epoch: int) -> str:
+    """Return the name of the network that is kept after that epoch, 1-based."""
+    return f"epoch-{epoch:02}.keras"
+
+
+def _general(trainer: Trainer, epochs: int) -> dict[str, Any]:
+    """Return what the card says about samples of general data, if there are any."""
+    mixed = trainer.mixed
+    if mixed is None:
+        return {"data": [], "keep_general": None}
+    seed, trained = trainer.config.training.seed, trainer.steps * trainer.batch
+    drawn = [
+        pipeline.order(seed, epoch, mixed.epoch(epoch))[:trained]
+        for epoch in range(epochs)
+    ]
+    there, seen = mixed.persons(mixed.learned), mixed.persons(np.concatenate(drawn))
+    source = mixed.general.source
+    licences = {entry["name"]: entry["licence"] for entry in mixed.general.sources}
+    return {
+        "data": [
+            {
+                "source": str(name),
+                "persons": int((source[there] == name).sum()),
+                "seen": int((source[seen] == name).sum()),
+                "licence": licences[str(name)],
+                "general": True,
+            }
+            for name in np.unique(source[there])
+        ],
+        "keep_general": {"share": mixed.share, "samples_per_epoch": mixed.drawn},
+    }
+
+
+def _card(trainer: Trainer, state: State, row: dict[str, float]) -> dict[str, Any]:
     """Return the card of the network as it is (docs: every artefact carries one)."""
     data, config = trainer.data, trainer.config
     # Its counts are of persons; some have two crops.
@@ -701,6 +795,7 @@ def _card(
     licences = {source["name"]: source["licence"] for source in data.sources}
     leaking = int((data.split[ids] == "test").sum())
     rescaling = trainer.network.get_layer("normalise")
+    general = _general(trainer, state.epoch + 1)
     return {
         "model": config.model,
         "head": "simcc" if trainer.simcc else "regression",
@@ -718,7 +813,9 @@ def _card(
             "data": [
                 {"source": str(name), "persons": int(n), "licence": licences[str(name)]}
                 for name, n in zip(sources, counts, strict=True)
-            ],
+            ]
+            + general["data"],
+            "keep_general": general["keep_general"],
             "test_persons_trained_on": leaking,
             "split": data.summary.get("split"),
             "leak": trainer.leak.to_json() | {"examples": []},

@@ -155,7 +155,7 @@ def test_cutout_hides_the_rectangle():
     np.testing.assert_allclose(found[0][~hidden], 50, atol=1e-3)
 
 
-RANGES = Augmentation(0.5, 30, 0.5, 0.1, 0.3, 0.5)
+RANGES = Augmentation(0.5, 30, 0.5, 0.1, 0.3, 0.5, 0.5, 0.5, "rooms")
 
 
 def test_numbers_belong_to_the_sample_not_to_the_batch():
@@ -164,6 +164,17 @@ def test_numbers_belong_to_the_sample_not_to_the_batch():
 
     for several, one in zip(together, alone, strict=True):
         np.testing.assert_array_equal(several[1:2], one)
+
+
+def test_new_looks_leave_the_other_numbers_as_they_were():
+    with_looks = augment.draw(RANGES, 7, 3, [5, 11])
+    without = augment.draw(Augmentation(0.5, 30, 0.5, 0.1, 0.3, 0.5), 7, 3, [5, 11])
+
+    assert without[8:] == (None,) * 5
+    for one, other in zip(with_looks[:8], without[:8], strict=True):
+        np.testing.assert_array_equal(one, other)
+    # As version 0 drew them.
+    assert without.angle[0] == np.float32(-0.35606623)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +199,18 @@ def test_ranges_are_kept():
     width = drawn.cutout[:, 2] - drawn.cutout[:, 0]
     assert (width > 0).mean() == pytest.approx(0.5, abs=0.03)
     assert width.max() == pytest.approx(0.35, rel=0.01)
+    assert drawn.dressed.mean() == pytest.approx(0.5, abs=0.03)
+    assert drawn.moved.mean() == pytest.approx(0.5, abs=0.03)
+    assert drawn.clothes.min() == pytest.approx(15, abs=1)
+    assert drawn.clothes.max() == pytest.approx(235, abs=1)
+    shirts = (drawn.clothes[:, 0] == drawn.clothes[:, 1]).all(axis=-1)
+    assert shirts.mean() == pytest.approx(0.5, abs=0.03)
+    sleeves, trousers = drawn.lengths.T
+    assert (sleeves <= 1).mean() == pytest.approx(0.5, abs=0.03)
+    assert (trousers <= 1).mean() == pytest.approx(0.3, abs=0.03)
+    assert 0.5 <= drawn.lengths.min() < 0.51
+    assert drawn.lengths.max() == np.float32(1.9)
+    assert 0 <= drawn.room.min() < drawn.room.max() < 1
 
 
 def test_the_13_joints_swap_by_name():

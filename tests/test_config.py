@@ -74,6 +74,26 @@ def test_a_file_is_a_recipe(tmp_path):
     assert recipe.augmentation.flip == 0
 
 
+def test_new_looks_are_parsed_and_read_back(tmp_path):
+    text = GOOD + '[augmentation]\nclothing = 0.5\nbackground = 1\nrooms = "room.png"'
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+
+    recipe = config.load(path)
+
+    assert recipe.augmentation.clothing == 0.5
+    assert recipe.augmentation.background == 1
+    assert recipe.augmentation.rooms == "room.png"
+    assert Config.from_json(tomllib.loads(recipe.to_toml())) == recipe
+
+
+def test_what_says_nothing_of_looks_is_written_as_before():
+    """Otherwise no run of an earlier version could be resumed."""
+    assert list(config.load("short").to_json()["augmentation"]) == [
+        *("flip", "rotation", "scale", "shift", "color", "cutout")
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,6 +108,10 @@ def test_a_file_is_a_recipe(tmp_path):
         (GOOD + "ema = 1.0", r"ema must be in \[0, 1\)"),
         (GOOD + "patience = -1", "patience must not be negative"),
         (GOOD + "[model]\nsize = 64", r"\[model\] must have a name"),
+        (GOOD + "[augmentation]\nclothing = 1.5", "clothing must be a probability"),
+        (GOOD + "[augmentation]\nbackground = -0.1", "background must be a probab"),
+        (GOOD + "[augmentation]\nbackground = 0.5", "background needs .*rooms"),
+        (GOOD + "[augmentation]\nrooms = 3", "rooms must be str. Received: 3"),
         ("epochs", "mine.toml must be a TOML file"),
     ],
 )

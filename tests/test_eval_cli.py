@@ -200,8 +200,8 @@ def test_test_persons_that_were_trained_on_are_a_leak():
     assert persons.leak({}, [("lsp", "train")]) is None
 
 
-def prepare(root, out, size, split="all"):
-    arguments = ["--size", str(size), "--codec", "png", "--workers", "1"]
+def prepare(root, out, size, split="all", *options):
+    arguments = ["--size", str(size), "--codec", "png", "--workers", "1", *options]
     result = CliRunner().invoke(
         main,
         ["prepare", "--data", f"lsp:{root}@{split}", "--out", str(out), *arguments],
@@ -257,9 +257,59 @@ def test_the_report_has_pictures_names_and_the_training(root, tmp_path):
 
     assert found["report"] == str(out)
     page = out.read_text(encoding="utf-8")
-    assert page.count("<img") == page.count('src="data:image/') == 2 + 3
+    assert page.count("<img") == page.count('src="data:image/') == 3 + 3
+    plots = sorted(file.name for file in (tmp_path / "deep/report_plots").iterdir())
+    assert plots == ["joints.png", "pck_curve.png", "training.png"]
+    assert list(found["time_ms"]) == ["decode", "crop", "network"]
+    assert "Time per stage" in page and "cutting and resampling" in page
+    assert "Box policy" not in page  # no detector was asked
     for shown in ("im1001: ", "im1002: ", "im1003: ", "2 epochs", "constant &lt;1&gt;"):
         assert shown in page
+
+
+def test_prepared_data_are_binned_by_the_box_of_the_crop(model, root, tmp_path):
+    # The whole picture is the detector's box: the persons fill most of it.
+    data = prepare(root, tmp_path / "data", SIZE, "all", "--detector", "whole")
+    out = tmp_path / "report.html"
+
+    found = summary(model, data, "--split", "all", "--report", out)
+    lines = run(model, data, "--split", "all").stdout.splitlines()
+
+    stored = PreparedData.open(data)
+    iou = stored.iou[stored.first]
+    assert len(iou) == 5
+    expected = {
+        "detector": int((iou > 0.7).sum()),
+        "between": int(((iou >= 0.5) & (iou <= 0.7)).sum()),
+        "ground_truth": int((iou < 0.5).sum()),
+    }
+    persons_in = {name: part["persons"] for name, part in found["bins"].items()}
+    assert persons_in == {name: count for name, count in expected.items() if count}
+    (row,) = [line for line in lines if line.startswith("detector's box, IoU > 0.7 ")]
+    assert row.split()[5] == str(expected["detector"])
+    page = out.read_text(encoding="utf-8")
+    assert "Box policy" in page and "detector&#x27;s box, IoU &gt; 0.7" in page
+    assert list(found["time_ms"]) == ["decode", "network"]
+
+
+def test_bins_are_of_the_persons_that_are_scored(model, root, tmp_path):
+    data = prepare(root, tmp_path / "data", SIZE, "all", "--detector", "whole")
+    one = summary(model, data, "--split", "test")
+
+    stored = PreparedData.open(data)
+    chosen = stored.first & (stored.split == "test")
+    assert sum(part["persons"] for part in one["bins"].values()) == chosen.sum() == 3
+
+
+def test_a_folder_of_other_things_is_no_place_for_plots(model, root, tmp_path):
+    (tmp_path / "out_plots").mkdir()
+    (tmp_path / "out_plots" / "mine.txt").touch()
+
+    result = run(model, "--data", f"lsp:{root}", "--report", tmp_path / "out.html")
+
+    assert result.exit_code == 1
+    assert "out_plots must hold nothing but the plots" in result.output
+    assert "evaluat" not in result.output and not (tmp_path / "out.html").exists()
 
 
 def test_the_system_is_scored_on_whole_pictures(model, root, tmp_path):

@@ -1,14 +1,16 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from kpose import evaluation
+from kpose import evaluation, images
 from kpose.confidence import Curve
 from kpose.errors import InputError
 from kpose.evaluation import (
+    BEST,
     CURVE,
-    SHOWN,
+    WORST,
     evaluate,
     group_table,
     other_table,
@@ -17,6 +19,7 @@ from kpose.evaluation import (
     with_baseline,
 )
 from kpose.joints import BODY_13, COCO_17, Skeleton
+from kpose.records import BadRecord, ImageRef, PersonRecord
 from kpose.runtime import Prediction
 
 ROWS = list(BODY_13.names)
@@ -268,8 +271,8 @@ def test_best_and_worst_persons_are_found_over_batches():
     found = evaluate(Fake(keypoints), batches(joints, 7), flip_test=False)
 
     order = np.argsort(shift)
-    assert [e.position for e in found.best] == order[:SHOWN].tolist()
-    assert [e.position for e in found.worst] == order[::-1][:SHOWN].tolist()
+    assert [e.position for e in found.best] == order[:BEST].tolist()
+    assert [e.position for e in found.worst] == order[::-1][:WORST].tolist()
     worst = found.worst[0]
     assert worst.error == pytest.approx(224 * 0.039, rel=1e-4)
     assert worst.image.max() == worst.position
@@ -484,3 +487,128 @@ def test_every_column_has_a_definition():
 def test_the_definition_says_what_counts():
     for words in ("torso", "right shoulder to left hip", "occluded", "0.2", "224"):
         assert words in evaluation.DEFINITION
+
+
+def one_torso_off(*offsets):
+    """Return truth and answer: the right wrist is off by so many torsos (0.5 units)."""
+    joints = truth(len(offsets))
+    keypoints = joints[..., :2].copy()
+    keypoints[:, ROWS.index("right_wrist"), 0] += np.array(offsets) / 2
+    return joints, keypoints
+
+
+def test_each_joint_has_its_own_errors():
+    joints, keypoints = one_torso_off(0.05, 0.15, 0.25, 0.75)
+    joints[3, ROWS.index("left_knee")] = 0
+
+    found = {joint.name: joint for joint in score(joints, keypoints, BODY_13).joints}
+
+    wrist = found["right_wrist"]
+    assert list(found) == ROWS
+    assert (wrist.annotated, wrist.pck, wrist.pck_tenth) == (4, 50, 25)
+    assert wrist.median_torso == pytest.approx(0.2)
+    assert wrist.mean_torso == pytest.approx(0.3)
+    assert wrist.median_px == pytest.approx(224 * 0.1, rel=1e-5)
+    assert wrist.mean_px == pytest.approx(224 * 0.15, rel=1e-5)
+    assert found["left_wrist"][1:] == (4, 100, 100, 0, 0, 0, 0)
+    assert found["left_knee"].annotated == 3
+
+
+def test_a_joint_that_is_never_annotated_has_no_errors_and_no_torso_no_pck():
+    joints, keypoints = one_torso_off(0.1)
+    joints[:, ROWS.index("head")] = 0
+    joints[:, HIP] = 0
+
+    found = score(joints, keypoints, BODY_13)
+
+    head, wrist = found.joints[0], found.joints[ROWS.index("right_wrist")]
+    assert head.annotated == 0 and np.isnan(head[2:]).all()
+    assert wrist.mean_px == pytest.approx(224 * 0.05, rel=1e-4)
+    assert np.isnan([wrist.pck, wrist.pck_tenth, *wrist[6:]]).all()
+    assert evaluation.joint_table(found)[1][0] == ["head", "0", *["-"] * 6]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_tables_of_joints_put_right_beside_left():
+    found = score(*one_torso_off(0.05, 0.25), BODY_13)
+
+    header, cells = evaluation.joint_table(found)
+    sides = {row[0]: row[1:] for row in evaluation.side_table(found)[1]}
+
+    assert [row[0] for row in cells[:3]] == ["head", "right shoulder", "left shoulder"]
+    assert len(cells) == 13 and len(header) == len(cells[0]) == 8
+    right = [row for row in cells if row[0] == "right wrist"]
+    assert right == [
+        ["right wrist", "2", "50.0", "50.0", "16.8", "16.8", "0.150", "0.150"]
+    ]
+    assert list(sides) == ["shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+    assert sides["wrist"] == ["50.0", "100.0", "-50.0", "16.8", "0.0", "+16.8"]
+
+
+def test_persons_are_binned_by_the_box_policy():
+    # Table 1: both ends of 0.5 to 0.7 are in between.
+    joints, keypoints = one_torso_off(0, 0.25, 0, 0.25, 0.25, 0)
+    ious = [0.71, 0.7, 0.5, 0.49, 0, np.nan]
+    ious = np.array(ious, np.float64)
+
+    found = evaluate(Fake(keypoints), batches(joints), flip_test=False, ious=ious)
+    header, cells = evaluation.bin_table(found)
+
+    assert {name: part.persons for name, part in found.bins.items()} == {
+        "detector": 1,
+        "between": 2,
+        "ground_truth": 2,
+    }
+    assert found.bins["detector"].pck["wrist"] == 100
+    assert found.bins["between"].pck["wrist"] == 75
+    assert found.bins["ground_truth"].pck["wrist"] == 50
+    assert header[:3] == ["PCK@0.2", "persons", "head"]
+    assert [row[1] for row in cells] == ["1", "2", "2", "6"]
+    assert [row[3] for row in cells] == ["100.0", "75.0", "50.0", "75.0"]
+    assert set(found.to_json()["bins"]) == set(found.bins)
+
+
+def test_without_a_detector_there_are_no_bins_and_ious_must_fit():
+    joints, keypoints = one_torso_off(0, 0)
+
+    def ask(ious):
+        network = Fake(keypoints)
+        return evaluate(network, batches(joints), flip_test=False, ious=ious)
+
+    assert ask([np.nan, np.nan]).bins == {} and ask(None).bins == {}
+    with pytest.raises(InputError, match=r"IoUs must be 2, one per person"):
+        ask([0.5])
+
+
+def test_stages_are_timed_on_usable_persons_only(tmp_path):
+    picture = tmp_path / "good.png"
+    picture.write_bytes(images.encode(np.zeros((40, 30, 3), np.uint8), "png", 0))
+    joints = np.ones((13, 3), np.float32)
+    joints[:, :2] = np.linspace(5, 25, 13)[:, None]
+    visible = np.ones(13, np.int8)
+    good = PersonRecord("a", ImageRef(picture), joints, visible, "tiny", "a", "test")
+    missing = dataclasses.replace(good, image=ImageRef(tmp_path / "gone.png"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    unreadable = dataclasses.replace(good, image=ImageRef(tmp_path / "bad.png"))
+    bad = BadRecord("x", "tiny", "few_joints", "")
+    network = Fake(np.zeros((200, 13, 2)))
+    network.size = 8
+    asked = []
+    network.predict = lambda crops: (
+        asked.append(crops.shape),
+        Prediction(np.zeros((len(crops), 13, 2), np.float32), None),
+    )[1]
+
+    found = evaluation.stage_times(
+        network, [bad, missing, unreadable, *[good] * 70], flip_test=False
+    )
+    flipped = len(asked)
+    evaluation.stage_times(network, [good])
+
+    assert list(found) == ["decode", "crop", "network"]
+    assert all(ms > 0 for ms in found.values())
+    assert flipped == evaluation.TIMED and set(asked[:flipped]) == {(1, 8, 8, 3)}
+    assert asked[flipped:] == [(2, 8, 8, 3)]  # with its mirror image
+    assert evaluation.stage_times(network, [bad]) == {}
+    stored = evaluation.stored_times(network, iter(batches(truth(3))), flip_test=False)
+    assert list(stored) == ["decode", "network"]

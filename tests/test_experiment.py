@@ -175,7 +175,7 @@ def test_another_experiment_in_the_folder_is_refused(
 ):
     data = PreparedData.open(tiny_data)
     request = experiment._request(data, tiny_config, "none", 3)
-    experiment._claim(tmp_path / "out", request)
+    experiment.claim(tmp_path / "out", request)
     (tmp_path / "out" / "all-0").mkdir()
 
     with pytest.raises(InputError, match=message):
@@ -197,7 +197,7 @@ def test_a_call_refused_before_any_training_leaves_the_folder_free(
         experiment.heterogeneous(tiny_data, tiny_config, out, init=str(weights))
     data = PreparedData.open(tiny_data)
 
-    experiment._claim(out, experiment._request(data, tiny_config, "none", 3))
+    experiment.claim(out, experiment._request(data, tiny_config, "none", 3))
 
     assert json.loads((out / "experiment.json").read_text())["init"] == "none"
 

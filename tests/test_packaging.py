@@ -16,10 +16,11 @@ PACKAGES = {
 PLAIN = (
     *("errors", "files", "joints", "records", "geometry", "images", "drawing"),
     *("screening", "shards", "examples", "artefacts", "persons", "detection"),
+    *("phases", "replay", "faults", "agreement", "coverage"),
 )
 """Modules that import neither TensorFlow nor Keras."""
 
-ANY_BACKEND = ("metrics.py", "losses.py", "augment.py", "models/*.py")
+ANY_BACKEND = ("metrics.py", "losses.py", "augment.py", "looks.py", "models/*.py")
 """Modules that Keras may run on any backend."""
 
 

@@ -1,5 +1,6 @@
 """Batches: the order, what a batch depends on, and pixels without augmentation."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -104,3 +105,54 @@ def test_sizes_off_the_grid_are_refused(data):
         next(pipeline.samples(data, np.arange(2), 63))
     with pytest.raises(InputError, match="Received: 128"):
         next(pipeline.samples(data, np.arange(2), 128))
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    """A folder with one picture, of a colour that no other picture has."""
+    folder = tmp_path / "rooms"
+    folder.mkdir()
+    cv2.imwrite(
+        str(folder / "empty.png"), np.full((300, 400, 3), (250, 3, 7), np.uint8)
+    )
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_new_looks_belong_to_the_sample(data, rooms):
+    looks = Augmentation(clothing=0.5, background=0.5, rooms=str(rooms))
+
+    first, again = epoch(data, looks), epoch(data, looks, first_step=2)
+
+    for (images, _), (images2, _) in zip(first[2:], again, strict=True):
+        np.testing.assert_array_equal(images, images2)
+    shown = np.concatenate([images for images, _ in first])
+    moved = (shown[:, 0, 0] == (7, 3, 250)).all(axis=-1)
+    assert 0 < moved.sum() < len(moved)
+    # Partly annotated persons stay, see conftest.
+    joints = np.concatenate([joints for _, joints in first])
+    assert not moved[(joints[..., 2] == 0).any(axis=-1)].any()
+
+
+def test_rooms_are_kept_small(rooms):
+    (room,) = pipeline.read_rooms(str(rooms), 64)
+
+    assert room.shape == (160, 213, 3)  # 0.4 of 160 is 64
+    (whole,) = pipeline.read_rooms(str(rooms / "empty.png"), 128)
+    assert whole.shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "augmentation.rooms: .* there is no .*none"),
+        (".", "augmentation.rooms: .* must be a folder with pictures"),
+        ("rooms/notes.txt", "notes.txt must be a picture"),
+        ("0", "must be a picture or a folder of pictures. Received: camera 0"),
+    ],
+)
+def test_rooms_that_are_none_are_refused(data, rooms, name, message):
+    path = name if name == "0" else str(rooms.parent / name)
+
+    with pytest.raises(InputError, match=message):
+        epoch(data, Augmentation(background=1, rooms=path))

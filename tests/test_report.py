@@ -15,11 +15,12 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.tags, self.references, self.text = [], [], []
+        self.tags, self.references, self.text, self.anchors = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.references += [value for key, value in attrs if key in ("src", "href")]
+        self.anchors += [value for key, value in attrs if key == "id"]
 
     def handle_data(self, data):
         self.text.append(data)
@@ -58,8 +59,9 @@ def test_a_report_holds_everything_itself(tmp_path):
     )
 
     page = parse(path)
-    assert all(ref.startswith("data:image/") for ref in page.references)
-    assert page.tags.count("img") == 1 and len(page.references) == 1
+    links = [ref for ref in page.references if not ref.startswith("data:image/")]
+    assert links == [f"#{anchor}" for anchor in page.anchors] and len(links) == 5
+    assert page.tags.count("img") == 1 and len(page.references) == 1 + 5
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"url\(|@import|https?://", path.read_text(encoding="utf-8"))
     text = "".join(page.text)
@@ -87,6 +89,51 @@ def test_a_report_appears_whole_or_not_at_all(tmp_path):
 
     assert path.read_text() == "the old one"
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def png(value):
+    return images.encode(picture(value), "png", 0)
+
+
+def test_named_pictures_lie_beside_the_report(tmp_path):
+    path = tmp_path / "deep" / "july.html"
+    first, second = png(10), png(20)
+    pictures = [
+        report.Figured(first, "a", "curve"),
+        report.Figured(second, "b", "curve"),
+        report.Figured(png(30), "nameless"),
+    ]
+
+    report.write_report(path, "T", [report.Pictures("Plots", pictures)])
+    plots = {f.name: f.read_bytes() for f in (tmp_path / "deep/july_plots").iterdir()}
+    assert plots == {"curve.png": first, "curve_2.png": second}
+
+    # Another report in its place: none of the old plots is left.
+    again = [report.Pictures("Plots", [report.Figured(second, "b", "bars")])]
+    report.write_report(path, "T", again)
+    assert [f.name for f in (tmp_path / "deep/july_plots").iterdir()] == ["bars.png"]
+    report.write_report(path, "T", [])
+    assert [f.name for f in (tmp_path / "deep").iterdir()] == ["july.html"]
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path):
+    (tmp_path / "a_plots").mkdir()
+    (tmp_path / "a_plots" / "notes.txt").write_text("mine")
+
+    with pytest.raises(InputError, match=r"a_plots must hold nothing but the plots"):
+        report.write_report(tmp_path / "a.html", "T", [])
+
+    assert (tmp_path / "a_plots" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_large_crops_are_drawn_smaller():
+    joints = np.ones((13, 3), np.float32) / 2
+    example = Example(0, 1.0, picture(size=512), joints, joints[:, :2])
+
+    found = report.compare(example, BODY_13, [])
+
+    assert images.decode(found.data).shape == (224, 2 * 224 + 4, 3)
 
 
 def test_pictures_keep_their_pixels(tmp_path):
@@ -142,19 +189,33 @@ def test_score_sections_with_everything(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text("epoch,loss,learning_rate,val_pck_all\n1,2.5,0.1,20\n2,1.5,0.1,30\n")
 
-    found = sections(tmp_path, card={"model": "compact"}, history=log)
+    found = sections(
+        tmp_path,
+        card={"model": "compact"},
+        history=log,
+        leak="2 of 3 are near",
+        times={"decode": 1.54, "crop": 0.25, "network": 30.0},
+    )
 
     titles = [section.title for section in found]
     assert titles == [
         "Scores",
+        "PCK curve",
+        "Each joint",
+        "Errors by joint",
+        "Right and left",
+        "Leak score",
+        "Time per stage",
+        "Training",
         "Other metrics",
         "AUC and PCKh by joint",
         "Definitions",
-        "PCK curve",
-        "Training",
         "Model card",
     ]
-    for title in ("PCK curve", "Training"):
+    assert found[titles.index("Leak score")].text == "2 of 3 are near."
+    times = found[titles.index("Time per stage")]
+    assert [row[1] for row in times.rows] == ["1.5", "0.2", "30.0", "31.8"]
+    for title in ("PCK curve", "Errors by joint", "Training"):
         (plot,) = found[titles.index(title)].pictures
         assert images.decode(plot.data).shape[1] > 800
         assert images.decode(plot.data).std() > 5  # something is drawn

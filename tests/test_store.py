@@ -264,3 +264,78 @@ class TestKind:
 
         with pytest.raises(InputError, match=r"whole \.tflite file, got .* 58 bytes"):
             artefacts.read_card(path)
+
+
+def filled(network, value, tmp_path, name, **card):
+    """Store the network with ``value`` for every weight."""
+    network.set_weights([np.full(w.shape, value) for w in network.get_weights()])
+    path = tmp_path / f"{name}.keras"
+    store.save(network, CARD | card, path)
+    return path
+
+
+def test_the_average_by_hand(network, tmp_path):
+    """Also those of the statistics of batch normalisation; seeds of dropout stay."""
+    trained = {"data": [{"source": "lsp", "persons": 9, "licence": "a"}]}
+    more = {"data": [*trained["data"], {"source": "me", "persons": 2, "licence": "b"}]}
+    before = network.get_weights()
+    try:
+        first = filled(network, 1.0, tmp_path, "first", training=trained)
+        second = filled(
+            network,
+            5.0,
+            tmp_path,
+            "second",
+            training=more | {"test_persons_trained_on": 3},
+            scores={"validation": {"pck@0.2": 99}},
+            confidence={"one_pass": None},
+        )
+    finally:
+        network.set_weights(before)
+
+    card = store.average(first, second, 0.25, tmp_path / "between.keras")
+    loaded, stored = store.load(tmp_path / "between.keras")
+
+    assert card == stored
+    floats = [np.asarray(v) for v in loaded.variables if "float" in v.dtype]
+    assert len(floats) == 8
+    for values in floats:
+        np.testing.assert_array_equal(values, np.full(values.shape, 2.0, np.float32))
+    assert "scores" not in card and "confidence" not in card
+    assert card["training"]["data"] == more["data"]
+    assert card["training"]["test_persons_trained_on"] == 3
+    said = card["training"]["average"]
+    assert said["share"] == 0.25
+    assert [one["sha256"] for one in said["of"]] == [
+        store.read_card(path)["sha256"] for path in (first, second)
+    ]
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_the_ends_of_an_average_are_the_networks(network, tmp_path, share):
+    store.save(network, CARD, tmp_path / "0.keras")
+    before = network.get_weights()
+    network.set_weights([1e-3 * w + 1 / 3 for w in before])
+    store.save(network, CARD, tmp_path / "1.keras")
+    network.set_weights(before)
+
+    store.average(tmp_path / "0.keras", tmp_path / "1.keras", share,
+                  tmp_path / "end.keras")  # fmt: skip
+
+    end, wanted = (
+        store.read_card(tmp_path / f"{name}.keras")["sha256"] for name in ("end", share)
+    )
+    assert end == wanted
+
+
+def test_an_average_of_different_networks_is_refused(network, tmp_path):
+    store.save(network, CARD, tmp_path / "a.keras")
+    store.save(network, CARD | {"model": {"name": "b"}}, tmp_path / "b.keras")
+
+    with pytest.raises(InputError, match="networks with the same model"):
+        store.average(tmp_path / "a.keras", tmp_path / "b.keras", 0.5,
+                      tmp_path / "c.keras")  # fmt: skip
+    with pytest.raises(InputError, match=r"from 0 to 1. Received: 1.5"):
+        store.average(tmp_path / "a.keras", tmp_path / "a.keras", 1.5,
+                      tmp_path / "c.keras")  # fmt: skip
+    assert not (tmp_path / "c.keras").exists()

@@ -120,7 +120,7 @@ def test_the_card_counts_test_persons_not_their_crops(data, tiny_config):
     trainer = training.Trainer(data, *ids, tiny_config, "none", strategy)
     row = {"val_pck_all": 0.0, "val_pixel_error": 0.0}
 
-    card = training._card(trainer, training.State(), row, "none")["training"]
+    card = training._card(trainer, training.State(), row)["training"]
 
     wanted = set(data.ids[ids[0]]) & set(data.ids[:5])
     assert card["test_persons_trained_on"] == len(wanted)

@@ -15,7 +15,8 @@ from kpose_cli.common import echo_summary, json_option
     "--preset",
     default="compact",
     show_default=True,
-    help="A recipe of the package (pretrain, finetune, compact, short) or a TOML file.",
+    help="A recipe of the package (pretrain, finetune, compact, short, clothing) or a "
+    "TOML file.",
 )
 @click.option(
     "--init",
@@ -35,6 +36,22 @@ from kpose_cli.common import echo_summary, json_option
     help="Instead of the recipe's.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option(
+    "--keep-general",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="FRACTION",
+    help="Draw this share of every epoch's samples from --general, so that a finetuned "
+    "network keeps its general skill.",
+)
+@click.option(
+    "--general",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="The pretraining's data, prepared alike, for --keep-general.",
+)
+@click.option(
+    "--keep-epochs", is_flag=True, help="Keep the network after every epoch, too."
+)
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--allow-test", is_flag=True, help="Train on persons of test splits too.")
 @click.option("--deterministic", is_flag=True, help="Same bits every time, slower.")
@@ -49,6 +66,9 @@ def train(
     batch: int | None,
     learning_rate: float | None,
     seed: int | None,
+    keep_general: float | None,
+    general: Path | None,
+    keep_epochs: bool,
     resume: bool,
     allow_test: bool,
     deterministic: bool,
@@ -56,6 +76,8 @@ def train(
     as_json: bool,
 ) -> None:
     """Train a network on DATA, a folder that `kpose prepare` wrote."""
+    if (keep_general is None) != (general is None):
+        raise click.UsageError("--keep-general FRACTION and --general DATA go together")
     from kpose import config as recipes
 
     given: dict[str, Any] = {
@@ -75,7 +97,14 @@ def train(
     from kpose import training
 
     if dry_run:
-        plan = training.dry_run(data, config, init=init, allow_test=allow_test)
+        plan = training.dry_run(
+            data,
+            config,
+            init=init,
+            allow_test=allow_test,
+            general=general,
+            keep_general=keep_general or 0.0,
+        )
         lines = [f"{key.replace('_', ' ')}: {value:,}" for key, value in plan.items()]
         echo_summary(plan, as_json, "\n".join(lines))
         return
@@ -87,6 +116,9 @@ def train(
         resume=resume,
         allow_test=allow_test,
         deterministic=deterministic,
+        general=general,
+        keep_general=keep_general or 0.0,
+        keep_epochs=keep_epochs,
         report=lambda line: click.echo(line, err=True),
     )
     echo_summary(

@@ -17,8 +17,17 @@ import kpose
 from kpose.artefacts import CARD, kind_of, packaged, read_card, resolve
 from kpose.errors import InputError
 from kpose.files import atomic_file
+from kpose.models import heads
 
-__all__ = ["load", "packaged", "read_card", "resolve", "save", "weights_hash"]
+__all__ = [
+    "average",
+    "load",
+    "packaged",
+    "read_card",
+    "resolve",
+    "save",
+    "weights_hash",
+]
 
 H5 = "model.weights.h5"
 """Name of the weights in Keras's zip."""
@@ -92,6 +101,75 @@ def load(model: str | Path) -> tuple[keras.Model, dict[str, Any]]:
             f"says, got {found}"
         )
     return network, card
+
+
+def average(
+    first: str | Path, second: str | Path, share: float, path: Path
+) -> dict[str, Any]:
+    """Write the network between two: every weight is ``a + share * (b - a)``.
+
+    Between a pretrained network and what was finetuned from it lie networks that have
+    some of the skill of both (Wortsman et al., WiSE-FT, 2022). Statistics of batch
+    normalisation are averaged too.
+
+    Args:
+        first: A network, as for ``load``.
+        second: Another one of the same architecture and joints.
+        share: The part of the second, 0 to 1.
+        path: Ends in ``.keras``.
+
+    Returns:
+        The card as stored. It has no scores and no calibration of the confidence, since
+        those of the two do not hold here.
+
+    Raises:
+        InputError: If the two differ in more than their weights, or the share is not
+            between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"a share must be from 0 to 1. Received: {share}")
+    network, card = load(first)
+    other, other_card = load(second)
+    for key in ("model", "skeleton", "size"):
+        if card.get(key) != other_card.get(key):
+            raise InputError(
+                f"an average must be of networks with the same {key}. Received: "
+                f"{card.get(key)!s:.100} and {other_card.get(key)!s:.100}"
+            )
+    for mine, its in zip(network.variables, other.variables, strict=True):
+        if "float" in mine.dtype:
+            a, b = (np.asarray(v, np.float64) for v in (mine, its))
+            # In double precision, so that a share of 1 is the second to the bit.
+            mine.assign((a + share * (b - a)).astype(np.float32))
+    heads.set_calibration(network, None)
+    trained = [one.get("training", {}) for one in (card, other_card)]
+    both = {key: other_card[key] for key in other_card if key not in _OF_WEIGHTS}
+    both["training"] = {
+        "average": {
+            "share": share,
+            "of": [
+                {"sha256": one["sha256"], "training": one.get("training", {})}
+                for one in (card, other_card)
+            ],
+        },
+        "data": _sources(trained),
+        "test_persons_trained_on": sum(
+            one.get("test_persons_trained_on", 0) for one in trained
+        ),
+    }
+    return save(network, both, path)
+
+
+_OF_WEIGHTS = ("confidence", "scores", "training")
+"""What a card says that holds for its own weights alone."""
+
+
+def _sources(trained: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the data of several trainings, an entry that they share once."""
+    entries: list[dict[str, Any]] = []
+    for one in trained:
+        entries += [entry for entry in one.get("data", []) if entry not in entries]
+    return entries
 
 
 def _load_network(path: Path) -> keras.Model:

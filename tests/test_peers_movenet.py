@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpose import images, movenet, screening
+from kpose import images, peers, screening
 from kpose.errors import InputError
 from kpose.joints import BODY_13, COCO_17
+from kpose.peers import movenet
 from kpose_datasets import lsp
 
 MODELS = Path(
@@ -58,25 +59,25 @@ def test_a_file_that_is_none_is_refused_by_name(tmp_path):
     damaged.write_bytes(b"\x1c\0\0\0TFL3 and nothing more")
 
     with pytest.raises(InputError, match=r"nobody\.tflite, but there is none"):
-        movenet.open(f"movenet:{tmp_path / 'nobody.tflite'}")
+        peers.open(f"movenet:{tmp_path / 'nobody.tflite'}")
     with pytest.raises(InputError, match=r"interpreter loads, got .*damaged\.tflite"):
-        movenet.open(f"movenet:{damaged}")
+        peers.open(f"movenet:{damaged}")
 
 
 def test_a_name_without_the_prefix_is_a_model_of_kpose(tmp_path):
     with pytest.raises(InputError, match="there is no"):
-        movenet.open(str(tmp_path / "nothing"))
+        peers.open(str(tmp_path / "nothing"))
 
 
 def test_another_network_is_refused_by_its_signature():
     path = model("efficientpose_rt", "EfficientPoseRT.tflite")
 
     with pytest.raises(InputError, match=r"MoveNet single-pose.*EfficientPoseRT"):
-        movenet.open(f"movenet:{path}")
+        peers.open(f"movenet:{path}")
 
 
 def test_the_real_network_sees_a_person_of_lsp(lsp_folder):
-    network = movenet.open(f"movenet:{model('movenet_lightning_int8', LIGHTNING)}")
+    network = peers.open(f"movenet:{model('movenet_lightning_int8', LIGHTNING)}")
     errors = []
     for record in (r for r, _ in zip(lsp.read(lsp_folder), range(8), strict=False)):
         if not record.image.path.is_file():
