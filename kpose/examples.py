@@ -59,7 +59,7 @@ from kpose.shards import (
     read_shard,
     serialize,
 )
-from kpose.splits import LEFT_OUT, VALIDATION, Columns, Division, draw, shared
+from kpose.splits import LEFT_OUT, VALIDATION, Columns, Division, hold_out, shared
 from kpose.workers import in_order
 
 __all__ = [
@@ -684,11 +684,19 @@ def _leak(index: dict[str, NDArray[Any]], joints: int) -> dict[str, Any] | None:
     if not train.any():
         return None
     if not val.any():
-        names = np.char.add(np.char.add(index["source"], "/"), index["group"])
         full = index["first"] & (index["annotated"] == joints) & train
         wanted = min(VALIDATION, int(full.sum()) // 2)
         try:
-            drawn = draw(names, full, train, wanted, 0)
+            drawn = hold_out(
+                index["source"],
+                index["group"],
+                index["recording"],
+                full,
+                index["first"],
+                train,
+                wanted,
+                0,
+            )
         except InputError:
             return None
         train, val = drawn == "train", (drawn == "val") & index["first"]

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kpose import splits
 from kpose.errors import InputError
 from kpose.shards import PreparedData
 
 PHASE_1, PHASE_2, FULL = "phase-1", "phase-2", "full"
 """The phases; their run folders are named so."""
-
-HELD_OUT = 0.1
-"""The last part of every take that is validated on where there is no val split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +138,10 @@ def _divide(
     train = chosen & (data.split == "train")
     val = chosen & (data.split == "val") & data.first
     if not val.any():
-        held_out = _last_part(data, train)
+        # Photographs in one clothing are one take, too.
+        take = np.where(data.recording == "", data.clothing, data.recording)
+        take = np.char.add(np.char.add(data.source, "/"), take)
+        held_out = splits.ends(take, data.first, train)
         train, val = train & ~held_out, held_out & data.first
     if not (train.any() and val.any()):
         raise InputError(
@@ -148,22 +149,3 @@ def _divide(
             f"{what}. Received: {int((train & data.first).sum())} and {int(val.sum())}"
         )
     return np.flatnonzero(train), np.flatnonzero(val)
-
-
-def _last_part(data: PreparedData, train: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which crops are of the last persons of their take, in the data's order.
-
-    A take is a recording; photographs in one clothing are one, too. The frames in
-    between are neighbours of what is trained on at the cut alone: held out one by one,
-    all would be.
-    """
-    take = np.where(data.recording == "", data.clothing, data.recording)
-    take = np.char.add(np.char.add(data.source, "/"), take)
-    held_out = np.zeros(len(data), bool)
-    for name in np.unique(take[train]):
-        crops = np.flatnonzero(train & (take == name))
-        person = np.cumsum(data.first[crops]) - 1
-        count = int(person[-1]) + 1
-        kept = count - max(round(HELD_OUT * count), 1) if count > 1 else count
-        held_out[crops[person >= kept]] = True
-    return held_out

@@ -31,6 +31,12 @@ VALIDATION = 400
 PAPER_VALIDATION = 2000
 """So many the paper held out (section 3.3, Table 2)."""
 
+LAST_PART = 0.1
+"""So much of the end of every take is held out where no whole one can be."""
+
+LARGEST_PART = 0.2
+"""The largest part of all persons that whole recordings are held out of."""
+
 LEFT_OUT = "left_out"
 """The split of persons who are neither trained on nor validated or tested on."""
 
@@ -138,6 +144,83 @@ def keys(by: str, columns: Columns) -> Strings:
 
 def _name(columns: Columns, row: int) -> str:
     return f"{columns.source[row]!s:.100} {columns.id[row]!s:.100}"
+
+
+def hold_out(
+    sources: Strings,
+    groups: Strings,
+    recordings: Strings,
+    full: NDArray[np.bool_],
+    first: NDArray[np.bool_],
+    eligible: NDArray[np.bool_],
+    persons: int,
+    seed: int,
+) -> Strings:
+    """Hold out validation persons where the data say nothing about it.
+
+    Fully annotated persons are drawn by group, see ``draw``. Where recordings are so
+    few that this takes more than ``LARGEST_PART`` of the persons or leaves nobody, the
+    end of every recording is held out instead, see ``ends``.
+
+    Args:
+        sources: ``(crops,)``, like all that follow: ``PersonRecord.source``.
+        groups: ``PersonRecord.group``.
+        recordings: ``PersonRecord.recording``.
+        full: Whether all joints of a person are annotated, on its first crop only.
+        first: Whether it is the first crop of its person.
+        eligible: False for persons of an official test split.
+        persons: The fewest to draw.
+        seed: Decides who is drawn.
+
+    Returns:
+        ``(crops,)``: as ``draw``.
+
+    Raises:
+        InputError: As ``draw``, where the persons are not all of recordings.
+    """
+    recorded = bool((recordings[eligible] != "").all() and eligible.any())
+    try:
+        drawn = draw(
+            np.char.add(np.char.add(sources, "/"), groups),
+            full,
+            eligible,
+            persons,
+            seed,
+        )
+    except InputError:
+        if not recorded:
+            raise
+    else:
+        part = (drawn[first & eligible] != "train").mean()
+        if not recorded or part <= LARGEST_PART:
+            return drawn
+    takes = np.char.add(np.char.add(sources, "/"), recordings)
+    held_out = ends(takes, first, eligible)
+    split = np.where(held_out, np.where(first, "val", LEFT_OUT), "train")
+    return np.asarray(np.where(eligible, split, "test"), np.str_)
+
+
+def ends(
+    takes: Strings, first: NDArray[np.bool_], chosen: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which crops are of the last tenth of the persons of their take.
+
+    They are neighbours of what is trained on at the cut alone: held out one by one, all
+    would be.
+
+    Args:
+        takes: ``(crops,)``: the take of each; crops are in the order of their takes.
+        first: ``(crops,)``: whether it is the first crop of its person.
+        chosen: ``(crops,)``: those to choose from.
+    """
+    held_out = np.zeros(len(takes), bool)
+    for name in np.unique(takes[chosen]):
+        crops = np.flatnonzero(chosen & (takes == name))
+        person = np.cumsum(first[crops]) - 1
+        count = int(person[-1]) + 1
+        kept = count - max(round(LAST_PART * count), 1) if count > 1 else count
+        held_out[crops[person >= kept]] = True
+    return held_out
 
 
 def draw(

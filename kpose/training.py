@@ -152,6 +152,11 @@ def train(
             f"are drawn from {_persons(mixed.data, mixed.pool[0])} persons of "
             f"{mixed.general.folder}"
         )
+    if set(data.recording[val_ids]) & set(data.recording[train_ids]) - {""}:
+        report(
+            "validation persons are from the ends of the recordings that are trained "
+            "on: there are too few recordings to hold one out"
+        )
     report(trainer.leak.sentence())
     if random := splits.warning(data.summary.get("split")):
         report(random)
@@ -227,7 +232,8 @@ def split(
     The set's own validation split where it has one; else ``validation_persons`` fully
     annotated persons are drawn (paper section 3.3), by group, and nobody of their
     groups is trained on. Of a person who has two crops both are trained on, or the
-    first (the detector's) is validated on: validation counts persons.
+    first (the detector's) is validated on: validation counts persons. Of a few
+    recordings the end of each is held out instead, see ``splits.hold_out``.
 
     Raises:
         InputError: If there are test persons and they are not allowed, or nobody is
@@ -244,11 +250,17 @@ def split(
     train_mask = data.split != "val"
     if not val.any():
         full = data.first & (data.annotated == len(data.skeleton))
-        keys = np.char.add(np.char.add(data.source, "/"), data.group)
-        wanted = min(training.validation_persons, int(full.sum()))
-        everybody = np.ones(len(keys), bool)
         try:
-            drawn = splits.draw(keys, full, everybody, wanted, training.seed)
+            drawn = splits.hold_out(
+                data.source,
+                data.group,
+                data.recording,
+                full,
+                data.first,
+                np.ones(len(full), bool),
+                min(training.validation_persons, int(full.sum())),
+                training.seed,
+            )
         except InputError:
             raise InputError(
                 f"{data.folder} must hold persons to train on and fully annotated ones "

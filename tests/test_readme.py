@@ -31,11 +31,12 @@ LINES = [line for block in blocks("sh") for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line not in SET_UP]
 
 
-def run(arguments, folder, env=()):
+def run(arguments, folder, env=(), given=None):
     """Run Python with this one's packages; the whole of its output is the message."""
     result = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
+        input=None if given is None else given.read_text(encoding="utf-8"),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **dict(env)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -51,6 +52,11 @@ def follow(folder, quick):
     printed = {"demo": run(demo, folder)}
     for line in COMMANDS:
         program, command, *arguments = shlex.split(line)
+        if program == "python":
+            sign, given = arguments
+            assert sign == "<"
+            printed[command] = run([str(ROOT / command)], folder, given=folder / given)
+            continue
         assert program == "kpose"
         if quick:
             arguments += SHORTER.get(command, [])
@@ -72,6 +78,11 @@ def check(folder, printed):
     # numpy pads the shorter of its numbers.
     lines = re.findall(r"^\d+ \[.*\d *\]$", printed["python"], re.MULTILINE)
     assert len(rows) == len(lines) > 5
+    assert (folder / "runs" / "recording" / "coverage.png").is_file()
+    assert "missing: " in printed["record"]
+    assert (folder / "runs" / "own-clip" / "keypoints.jsonl").stat().st_size > 1000
+    for name in ("preview.png", "room.png"):
+        assert (folder / "runs" / "studio" / name).is_file()
     for name in ("worst.png", "suspects.json", "suspects.xml"):
         assert (folder / "runs" / "doctor" / name).stat().st_size > 100
     assert "suspects of" in printed["prepare"]
@@ -92,7 +103,8 @@ def test_every_command_of_kpose_is_shown():
     shown = {shlex.split(line)[1] for line in COMMANDS}
 
     assert shown == {
-        *("prepare", "train", "eval", "export", "predict", "inspect", "doctor")
+        *("record", "prepare", "train", "eval", "export", "predict", "inspect"),
+        *("studio", "doctor", "examples/gesture_control.py"),
     }
     assert blocks("python")
 

@@ -288,3 +288,63 @@ def test_rows_that_fit_nobody_or_two_sources_are_refused(tmp_path, text, message
 
     assert str(error.value).startswith(str(file.path))
     assert "\n" not in str(error.value)
+
+
+def held_out(recordings, persons=2, full=None, first=None, eligible=None):
+    """hold_out of as many crops as there are recordings, one group each."""
+    count = len(recordings)
+    recordings = np.array(recordings)
+    groups = np.where(recordings == "", np.arange(count).astype(str), recordings)
+    everybody = np.ones(count, bool)
+    return splits.hold_out(
+        np.full(count, "a"),
+        groups,
+        recordings,
+        everybody if full is None else np.array(full),
+        everybody if first is None else np.array(first),
+        everybody if eligible is None else np.array(eligible),
+        persons,
+        seed=0,
+    ).tolist()
+
+
+def test_of_one_recording_the_end_is_held_out():
+    assert held_out(["r"] * 20) == ["train"] * 18 + ["val"] * 2
+
+
+def test_of_few_recordings_the_end_of_each_is_held_out():
+    # Drawn, one of the two would be: half of all persons.
+    assert held_out(["r"] * 10 + ["s"] * 10) == (["train"] * 9 + ["val"]) * 2
+
+
+def test_of_many_recordings_a_whole_one_is_held_out():
+    recordings = [name for name in "abcdef" for _ in range(3)]
+
+    split = held_out(recordings)
+
+    held = {r for r, s in zip(recordings, split, strict=True) if s == "val"}
+    assert split.count("val") == 3
+    assert len(held) == 1
+
+
+def test_photographs_are_drawn_however_few_they_are():
+    assert held_out([""] * 4).count("val") == 2
+
+
+def test_photographs_without_anybody_to_draw_are_refused():
+    with pytest.raises(InputError, match="must hold out 2 fully annotated persons"):
+        held_out([""] * 4, full=[True, False, False, False])
+
+
+def test_the_second_crop_of_a_held_out_person_is_left_out():
+    first = [True, True, True, False]
+
+    assert held_out(["r"] * 4, first=first) == ["train", "train", "val", "left_out"]
+
+
+def test_the_test_recording_stays_the_test():
+    eligible = [True] * 10 + [False] * 3
+
+    assert held_out(["r"] * 10 + ["t"] * 3, eligible=eligible) == (
+        ["train"] * 9 + ["val"] + ["test"] * 3
+    )

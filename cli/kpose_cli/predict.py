@@ -265,6 +265,7 @@ def _report(line: str) -> None:
 
 
 def parse_box(text: str) -> "Box":
+    """Return the box of ``x0,y0,x1,y1``, edges in pixels."""
     from kpose.errors import InputError
     from kpose.geometry import Box, SquareCrop
 
