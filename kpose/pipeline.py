@@ -58,10 +58,7 @@ def training_batches(
         Pictures ``(batch, size, size, 3)`` float32 RGB 0..255 and joints
         ``(batch, joints, 3)`` float32 in crop units.
     """
-    _check_size(data, size)
-    if augmentation.clothing or augmentation.background:
-        looks.require_body(data.skeleton.names)
-    rooms = read_rooms(augmentation.rooms, size) if augmentation.background else ()
+    rooms = require(data, augmentation, size)
     shuffled = order(seed, epoch, indices)
     # What is None is so for every sample, and does not go through the graph.
     like = augment.draw(augmentation, seed, epoch, [0])
@@ -99,6 +96,21 @@ def training_batches(
 
     steps = tf.data.Dataset.range(first_step, len(indices) // batch)
     return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def require(
+    data: PreparedData, augmentation: Augmentation, size: int
+) -> tuple[Image, ...]:
+    """Return the rooms to swap backgrounds for; none where none are swapped.
+
+    Raises:
+        InputError: If the data have no crops for that size, or not the joints for a
+            change of clothes or background, or a room cannot be read.
+    """
+    _check_size(data, size)
+    if augmentation.clothing or augmentation.background:
+        looks.require_body(data.skeleton.names)
+    return read_rooms(augmentation.rooms, size) if augmentation.background else ()
 
 
 def read_rooms(path: str, size: int) -> tuple[Image, ...]:
@@ -198,6 +210,6 @@ def _decode(data: PreparedData, serialized: Any) -> tuple[Any, Any]:
 def _check_size(data: PreparedData, size: int) -> None:
     if (data.stored_side - size) % 2 or size > data.stored_side:
         raise InputError(
-            f"{data.folder} has crops stored at {data.stored_side} pixels: the network "
-            f"must see an even number of pixels fewer. Received: {size}"
+            f"{data.folder} must be prepared with --size {size} for a network that "
+            f"sees {size} pixels. Received: --size {data.size}"
         )

@@ -135,6 +135,8 @@ def train(
     with strategy.scope():
         trainer = Trainer(data, train_ids, val_ids, config, init, strategy, mixed)
         config = trainer.config
+        # What cannot work is refused before there is a run folder.
+        pipeline.require(data, config.augmentation, trainer.size)
         identity = _identity(data, config, init, allow_test, persons)
         identity["general"] = mixed and [mixed.general.fingerprint, mixed.share]
         identity["keep_epochs"] = keep_epochs or None

@@ -86,7 +86,8 @@ def test_joints_are_the_colour_pixels_of_the_right_rows(tmp_path, end):
         )
         np.testing.assert_array_equal(seen.joints[index], expected)
         assert seen.states[index] == (INFERRED if name == "left_wrist" else TRACKED)
-    assert (take.name, take.problems, take.damaged) == (NAME, (), {})
+    assert (take.name, take.damaged) == (NAME, {})
+    assert [problem[:18] for problem in take.problems] == ["expected the video"]
 
 
 def test_what_has_no_place_is_none(tmp_path):
@@ -116,6 +117,9 @@ def test_facts_images_and_the_missing_video(tmp_path):
 
     there = tmp_path / f"{NAME}_rgb.avi"
     assert take.images == [ImageRef(there, 0), ImageRef(there, 1)]
+    assert take.problems == (
+        f"expected the video {there}, but there is none: say where with ?images=FOLDER",
+    )
     assert (take.facts.subject, take.facts.mirrored) == ("P003", "yes")
     assert take.facts.split == "train"
     (tmp_path / "recording.toml").write_text(
@@ -166,6 +170,8 @@ def test_a_file_cut_short_keeps_its_whole_frames(tmp_path):
 
     assert len(take.bodies) == 2
     assert take.problems[0].endswith("but is cut short after 2 of 3")
+    # The rest of the cut frame is no frame too many.
+    assert not any("goes on" in problem for problem in take.problems)
 
 
 def test_fewer_and_more_frames_than_promised_are_reported(tmp_path):
@@ -285,7 +291,9 @@ def test_counts_of_the_real_files(real):
         "A034": [1] * 71,
         "A017": [1] * 124,
     }
-    assert all(take.problems == () for take in takes.values())
+    # Nothing but the videos, which are elsewhere.
+    assert all("the video" in " ".join(take.problems) for take in takes.values())
+    assert all(len(take.problems) == 1 for take in takes.values())
     two = {one.identity for bodies in takes["A058"].bodies for one in bodies}
     assert two == {"72057594037944738", "72057594037944734"}
     # All 25 joints: 2,208 tracked and 367 inferred.

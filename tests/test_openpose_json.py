@@ -275,12 +275,17 @@ def test_a_bad_person_leaves_the_others_of_the_frame(tmp_path):
         ("openpose_json:{root}/json@train", "must say where its pictures are"),
         (
             "openpose_json:{root}/json?images={root}/b.mp4",
-            "b.mp4, but there is",
+            "expected openpose_json pictures at .*b.mp4, but there is",
         ),
         ("openpose_json:{root}/no?images={root}/a.mp4", "no, but there is"),
         ("openpose_json:{root}/json?images={root}/a.mp4@test", "persons of split test"),
         ("openpose_json:{root}/json?images={root}/a.mp4@tset", "must end in @train"),
         ("lsp:{root}/json?images={root}/a.mp4", "has no option"),
+        ("lsp:{root}/json?image=a.mp4", "lsp data has no option image; it has none"),
+        (
+            "persontracker:{root}/json?mirror=yes",
+            "no option mirror; it has mirrored, inferred, faults",
+        ),
     ],
 )
 def test_the_place_of_the_pictures_is_asked_for(tmp_path, text, message):

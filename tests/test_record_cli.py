@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kpose import camera, peers, sources
+from kpose import camera, detection, peers, sources
 from kpose.joints import BODY_13, COCO_17
 from kpose.runtime import Runtime
 from kpose_cli.main import main
@@ -475,6 +475,7 @@ def test_a_take_is_valid_while_it_is_written(clip, results, tmp_path):
             "image_id 'a.jpg'",
         ),
         (json.dumps([{"image_id": 1, "keypoints": [None] * 51}]), "keypoints [None"),
+        (json.dumps([{"image_id": 1, "category_id": 3}]), "1 of other categories"),
     ],
 )
 def test_results_of_another_contract_are_one_line(clip, tmp_path, content, message):
@@ -494,7 +495,9 @@ def test_bad_arguments(clip, results, tmp_path):
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((9, 9, 3), np.uint8))
     for arguments, message in (
-        ((picture, "--teacher", teacher), "one video or the number of a camera"),
+        ((picture, "--teacher", teacher), "a.png, which is no video"),
+        ((tmp_path, "--teacher", teacher), "one video or the number of a camera"),
+        ((clip[0], "--teacher", "nobody"), "Other teachers are movenet:FILE, "),
         ((tmp_path / "no.mp4", "--teacher", teacher), "no.mp4"),
         ((0, "--teacher", teacher), "is of a video"),
         ((clip[0], "--teacher", "movenet:no.tflite"), "no.tflite"),
@@ -509,6 +512,65 @@ def test_bad_arguments(clip, results, tmp_path):
         assert result.exit_code == 1, result.output
         assert message in result.stderr and result.stderr.count("\n") == 1
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rec", " is a file"),
+        ("rec/2026_01_01/recording.toml", "recording.toml must be a TOML file"),
+        ("rec/2026_01_01/video_0000.txt", "Received: 'left' for video_0000"),
+    ],
+)
+def test_a_folder_that_cannot_be_added_to_is_refused_first(
+    clip, results, tmp_path, name, message
+):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("[")
+    if name.endswith(".txt"):
+        (tmp_path / name).with_name("recording.toml").write_text('mirrored = "left"')
+    teacher = results()
+    before = sorted(tmp_path.rglob("*"))
+
+    for out in ("rec", "rec/new") if name == "rec" else ("rec",):
+        result = record(clip[0], "--teacher", teacher, "--out", tmp_path / out)
+
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert message in result.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_hint_is_of_the_teacher(clip, network, results, tmp_path):
+    nobody = record(
+        *(clip[0], "--teacher", results(lambda n, joints: None if n else joints)),
+        *("--out", tmp_path / "rec"),
+    )
+    network()
+    hints = [
+        teachers.open("any", detector=detector, box=box).hint
+        for detector, box in (
+            (None, None),
+            (None, teachers.Box(0, 0, 9, 9)),
+            (detection.open("whole"), None),
+        )
+    ]
+
+    assert "image_id the 0-based frame" in nobody.stderr
+    assert [hint.split()[0] for hint in hints] == ["Where", "--box", "--detector"]
+
+
+def test_a_camera_that_disappears_at_once_is_one_line(network, monkeypatch, tmp_path):
+    network()
+    image = np.zeros((40, 40, 3), np.uint8)
+    shots = [sources.Picture("camera 0", n, 40.0 * n, image) for n in range(3)]
+    gone = sources.Picture("camera 0", 3, 120.0, None, "gives no pictures any more")
+    monkeypatch.setattr(sources, "pictures", lambda source: iter([*shots, gone]))
+
+    result = record("0", "--teacher", "any", "--out", tmp_path / "rec")
+
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "camera 0: gives no pictures any more; a take needs 10" in result.stderr
+    assert not (tmp_path / "rec").exists()
 
 
 def test_other_categories_and_missing_faces(tmp_path):

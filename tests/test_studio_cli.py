@@ -55,11 +55,12 @@ def test_json_has_the_counts(tmp_path):
         (("--clothing", "red"), "expected a number or a range such as 2-7"),
         (("--clothing", "6-8"), "clothing must be one of 1 to 7. Received: 8"),
         (("--clothing", "1", "--clothing", "1"), "clothings must differ"),
+        (("--clothing", "5-2"), "of a range the smaller first"),
         (("--size", "720p"), "expected WIDTHxHEIGHT such as 1280x720"),
         (("--test", 3), "test 3"),
         (("--frames", 9), "9 is not in the range x>=10"),
     ],
-    ids=["word", "too high", "twice", "size", "short test", "frames"],
+    ids=["word", "too high", "twice", "backwards", "size", "short test", "frames"],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
     result = run("--out", tmp_path / "rec", *arguments)

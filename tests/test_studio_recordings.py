@@ -391,7 +391,7 @@ def test_pictures_of_one_frame_differ_by_noise_only():
     ("arguments", "message"),
     [
         ({"clothings": [8]}, "clothing must be one of 1 to 7. Received: 8"),
-        ({"clothings": []}, "clothings must differ"),
+        ({"clothings": []}, "one or more of 1 to 7, of a range the smaller first"),
         ({"clothings": [2, 2]}, r"clothings must differ. Received: \[2, 2\]"),
         ({"frames": 9}, "frames must be at least 10, .* Received: frames 9"),
         ({"test": 5}, "test too, or 0. Received: frames 10, test 5"),

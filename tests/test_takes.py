@@ -119,6 +119,9 @@ def test_facts_lie_beside_the_labels_or_one_folder_above(tmp_path):
         ('split = "all"', "split must be one of train, val, test. Received: 'all'"),
         ("subject = ", "must be a TOML file"),
         ('[vidoe_0003]\nsplit = "test"', "name of a take. Received: [vidoe_0003]"),
+        ('[vide]\nsubject = "a"', "name of a take. Received: [vide]"),
+        ('[video_3]\nsubject = "a"', "name of a take. Received: [video_3]"),
+        ('[".."]\nsubject = "a"', "name of a take. Received: [..]"),
         ('subject = ["a"]', "subject must be a text. Received: ['a']"),
     ],
 )
@@ -142,6 +145,8 @@ def test_tables_may_name_takes_of_any_reader_and_deleted_ones(tmp_path):
     (tmp_path / "S001.skeleton").touch()
 
     assert facts_of(tmp_path, '[S001]\nsubject = "P"', "S001").subject == "P"
+    with pytest.raises(InputError, match=r"Received: \[S00\]"):
+        facts_of(tmp_path, '[S00]\nsubject = "P"', "S001")
     assert facts_of(tmp_path, '[video_9999]\nsubject = "P"') == Facts()
 
 
@@ -446,6 +451,7 @@ def test_a_damaged_frame_is_counted(still):
     bad = [r for r in records(take, "s") if isinstance(r, BadRecord)]
 
     assert bad == [BadRecord("t/000004", "s", "damaged_line", "why")]
+    assert "1 of 12 frames are damaged; the first: why" in judge(take).problems
 
 
 def test_a_picture_of_another_size_has_other_joints(tmp_path):

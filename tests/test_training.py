@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from kpose import runtime, training
+from kpose.augment import Augmentation
 from kpose.config import Config, Training
 from kpose.errors import InputError
 from kpose.models import store
@@ -484,3 +485,15 @@ def test_the_papers_network_learns_from_one_epoch_of_lsp(lsp_folder, tmp_path):
     print(f"eq. 1 on {len(val_ids)} persons: {before:.4f} before, {after:.4f} after")
     assert trainer.steps == 28
     assert after < 0.5 * before
+
+
+def test_a_room_that_is_not_there_leaves_no_run_folder(
+    tiny_data, tiny_config, tmp_path
+):
+    augmentation = Augmentation(background=0.5, rooms=str(tmp_path / "nowhere"))
+    recipe = dataclasses.replace(tiny_config, augmentation=augmentation)
+
+    with pytest.raises(InputError, match=r"augmentation\.rooms: .*nowhere"):
+        training.train(tiny_data, recipe, tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()

@@ -127,7 +127,8 @@ def describe(error: Exception) -> tuple[str, int]:
     elif _out_of_resources(error):
         text, code = f"out of memory or disk space: {error}".rstrip(": "), 3
     elif isinstance(error, OSError):
-        text = str(error)
+        named = error.filename and error.strerror
+        text = f"{error.filename}: {error.strerror}" if named else str(error)
     else:
         text = f"unexpected {type(error).__name__}: {error} (`--debug` shows where)"
     return " ".join(text.split()), code

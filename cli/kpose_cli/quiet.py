@@ -22,10 +22,12 @@ from types import ModuleType
 def silence_libraries() -> None:
     """Make this process and its children import TensorFlow and OpenCV quietly.
 
-    Each of the three environment variables, where the user set it, stays as it is.
+    Each of the environment variables, where the user set it, stays as it is.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # OpenCV's own AVI reader, the last that is asked, writes a line for a cut file.
+    os.environ.setdefault("OPENCV_VIDEOIO_PRIORITY_CV_MJPEG", "0")
     # Pillow warns of headers that kpose refuses, or that OpenCV reads all the same, and
     # logs some; what nobody handles, Python prints.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -117,9 +117,12 @@ def record(
 
         job.run(sources.pictures(given), go_on)
         signal = stopped()
+    try:
+        summary = job.finish()
+    except InputError as error:
+        raise InputError(f"{given}: {lost}; {error}" if lost else str(error)) from None
     if lost:
         click.echo(f"Error: {given}: {lost}", err=True)
-    summary = job.finish()
     summary["interrupted"] = bool(signal) or bool(lost)
     echo_summary(summary, as_json, "\n".join(recorder.text(summary)))
     # Ctrl-C is how a camera's recording ends; a video's was not done.
@@ -138,8 +141,9 @@ def _source(text: str) -> "Source":
     if problems:
         raise InputError(problems[0])
     if len(found) != 1 or not sources.is_stream(found[0]):
+        which = f" with {len(found)} pictures or videos" if len(found) > 1 else ""
         raise InputError(
-            "SOURCE must be one video or the number of a camera. Received: "
-            f"{text} with {len(found)} pictures or files"
+            f"SOURCE must be one video or the number of a camera. Received: {text}"
+            f"{which or ', which is no video'}"
         )
     return found[0]

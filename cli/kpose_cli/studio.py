@@ -1,5 +1,6 @@
 """``kpose studio``: recordings of rendered people, nothing downloaded."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ def _clothings(
     """Turn ``1``, ``3-5`` and ``1,7`` into numbers."""
     numbers: list[int] = []
     for text in ",".join(values).split(","):
-        first, _, last = text.strip().partition("-")
-        try:
-            numbers += range(int(first), int(last or first) + 1)
-        except ValueError:
+        if not re.fullmatch(r"\d{1,3}(-\d{1,3})?", text.strip()):
             raise click.BadParameter(
                 f"expected a number or a range such as 2-7. Received: {text!r}"
-            ) from None
+            )
+        first, _, last = text.strip().partition("-")
+        numbers += range(int(first), int(last or first) + 1)
     return numbers
 
 

@@ -177,9 +177,15 @@ def read_source(text: str, default: Sequence[str] = ("train", "val")) -> Source:
             f"{name} data must say where its pictures are, as "
             f"NAME:PATH?images=PATH. Received: {text!r}"
         )
-    for place in (path, given.get("images")):
+    unknown = re.search(r"[?&](\w+)=", path)
+    if unknown and not Path(path).exists():
+        raise InputError(
+            f"{name} data has no option {unknown[1]:.100}; it has "
+            f"{', '.join(OPTIONS.get(name, ())) or 'none'}. Received: {text!r}"
+        )
+    for what, place in (("data", path), ("pictures", given.get("images"))):
         if place is not None and not Path(place).exists():
-            raise InputError(f"expected {name} data at {place}, but there is nothing")
+            raise InputError(f"expected {name} {what} at {place}, but there is nothing")
     if not _is_utf8(Path(path).name):
         raise InputError(f"data must have a name in UTF-8. Received: {text!r}")
     records = Records(name, Path(path), given, splits)

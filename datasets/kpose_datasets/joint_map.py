@@ -245,7 +245,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"expected a joint map at {path}, but there is none") from None
+        raise InputError(f"expected a TOML file at {path}, but there is none") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} must be a TOML file: {error}") from None
 

@@ -127,6 +127,11 @@ def _take(path: Path, images: Path | None) -> Take:
                 f"{path} must have a frame for each of its video, but has "
                 f"{len(frames)} and {clip.name} {promised}"
             )
+    else:
+        problems.append(
+            f"expected the video {clip}, but there is none: say where with "
+            "?images=FOLDER"
+        )
     return Take(
         name=path.stem,
         images=[ImageRef(clip, frame) for frame in range(len(frames))],
@@ -154,6 +159,7 @@ def _frames(path: Path) -> tuple[list[list[Body]], list[str]]:
         if not frames:
             raise InputError(f"{problem}none") from None
         problems.append(f"{problem}{len(frames)} of {promised}")
+        return frames, problems
     if tokens.left:
         problems.append(
             f"{path} must end after its {len(frames)} frames, but goes on at line "

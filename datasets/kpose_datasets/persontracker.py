@@ -3,6 +3,7 @@
 Format and traps: datasets/cards/persontracker.md.
 """
 
+import contextlib
 import datetime
 import errno
 import os
@@ -118,8 +119,6 @@ def _take(file: Path) -> Take:
         problems.insert(0, f"{file} must have a line per frame, but is empty")
     elif len(damaged) == len(bodies):
         problems.insert(0, damaged[0])
-    elif damaged:
-        problems.append(f"{len(damaged)} of {len(bodies)} lines are damaged")
     times, late = _times(file.with_suffix(".times.txt"), len(bodies))
     return Take(
         name=name,
@@ -326,6 +325,8 @@ class TakeWriter:
             _append(self._times, f"{time_ms:.3f}\n".encode())
             _append(self._lines, line.encode())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # what the disk had room for
             raise ResourceError(f"{path} cannot be written: {error.strerror}") from None
         self.frames += 1
 

@@ -5,6 +5,7 @@ take of ``persontracker``. The end of each take is set aside for a person to cor
 (``holdout``): a block of time, because neighbouring frames look the same.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,16 @@ from kpose.sources import Picture
 from kpose_datasets import holdout, persontracker
 from kpose_datasets.holdout import HeldOut
 from kpose_datasets.persontracker import TakeWriter
-from kpose_datasets.takes import INFERRED, TRACKED, UNTRACKED, Body, Facts
+from kpose_datasets.takes import (
+    FACTS_FILE,
+    INFERRED,
+    TRACKED,
+    UNTRACKED,
+    Body,
+    Facts,
+    read_facts,
+    tables,
+)
 from kpose_datasets.teachers import Seen, Teacher
 
 LEAST_FRAMES = 10
@@ -134,12 +144,17 @@ class Recorder:
         teacher: Labels the frames.
         facts: About the take.
         every: Of the frames that are kept, each ``every``-th of the video is written.
+
+    Raises:
+        InputError: If ``root`` is no folder to write to, or the facts of an earlier
+            take in it are wrong.
     """
 
     def __init__(
         self, root: Path, teacher: Teacher, facts: Facts, every: int = 1
     ) -> None:
         """Write nothing yet: a take that turns out too short leaves nothing."""
+        _require_place(root)
         self.root, self.teacher, self.facts, self.every = root, teacher, facts, every
         self.others = 0
         self.problem = ""
@@ -329,12 +344,11 @@ class Recorder:
     def _too_short(self, kept: int, dropped: dict[str, int]) -> str:
         """Return why there is no take."""
         reasons = [f"{n} {reason}" for reason, n in dropped.items()]
-        aside = f", the last {SHARE:.0%} of the time and a gap before it set aside"
         return (
-            f"a take needs {LEAST_FRAMES} frames to learn from{aside}. Received: "
+            f"a take needs {LEAST_FRAMES} frames that are kept, before the last "
+            f"{SHARE:.0%} of its time and a gap, which are set aside. Received: "
             f"{len(self._log)} frames, {kept} of them kept; dropped: "
-            f"{', '.join(reasons) or 'none'}; nothing is written. Where somebody is in "
-            "view, say where: --box or --detector"
+            f"{', '.join(reasons) or 'none'}; nothing is written. {self.teacher.hint}"
         )
 
     def _held(self) -> list[HeldOut]:
@@ -382,6 +396,27 @@ def _cut(writer: TakeWriter, lines: int) -> None:
     # Last: a picture without a line is left out by the reader.
     for number in range(lines, writer.frames):
         (writer.folder / f"{number:06}.jpg").unlink()
+
+
+def _require_place(root: Path) -> None:
+    """Refuse now what would end a recording when it is made.
+
+    Raises:
+        InputError: As ``Recorder``.
+    """
+    place = root.absolute()
+    there = next(one for one in (place, *place.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(
+            f"{root} must be a folder to write to, but {there} is "
+            f"{'read-only' if there.is_dir() else 'a file'}"
+        )
+    # Today's facts are added to, and the coverage is that of all takes.
+    for file in sorted(root.glob(f"*/{FACTS_FILE}")):
+        tables(file)
+    for file in sorted(root.glob("*/video_*.txt")):
+        if persontracker.NAME.fullmatch(file.stem):
+            read_facts(file.parent, file.stem)
 
 
 def measure(root: Path) -> Coverage:

@@ -203,7 +203,8 @@ def read_facts(folder: Path, video: str) -> Facts:
     special = {key: value for key, value in content.items() if isinstance(value, dict)}
     top = {key: value for key, value in content.items() if key not in special}
     for name in special:
-        if not re.fullmatch(r"video_\d+", name) and not _is_take(place, name):
+        # A take of a PersonTracker folder may be deleted.
+        if not re.fullmatch(r"video_\d{4,}", name) and not _is_take(place, name):
             raise InputError(
                 f"{path}: a table must have the name of a take. Received: [{name:.100}]"
             )
@@ -239,11 +240,12 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _is_take(place: Path, name: str) -> bool:
-    """Return whether a file or folder here, or one folder below, starts so."""
-    start = f"{glob.escape(name)}*" if "/" not in name else ""
-    return bool(start) and any(
-        next(place.glob(pattern), None) for pattern in (start, f"*/{start}")
-    )
+    """Return whether a file or folder here, or one folder below, is called so."""
+    if "/" in name or not name.strip("."):
+        return False
+    stem = glob.escape(name)
+    patterns = (stem, f"{stem}.*", f"*/{stem}", f"*/{stem}.*")
+    return any(next(place.glob(pattern), None) for pattern in patterns)
 
 
 def _require_fact(
@@ -456,6 +458,12 @@ def judge(
     people = link(take)
     reasons = _reasons(take, people, size, inferred == "keep", faults != "keep")
     problems = [*take.problems, *doubts]
+    first = next(iter(take.damaged.values()), "")
+    if first and first not in problems:
+        problems.append(
+            f"{len(take.damaged)} of {len(take.bodies)} frames are damaged; the first: "
+            f"{first}"
+        )
     if other:
         problems.append(f"{len(other)} pictures have another size than the first")
     return Judged(

@@ -68,10 +68,12 @@ class Teacher(Protocol):
     Attributes:
         name: What ``recording.toml`` calls it.
         mirrors: Whether it also answers for mirror images.
+        hint: What a user may do where it sees nobody.
     """
 
     name: str
     mirrors: bool
+    hint: str
 
     def see(self, picture: Picture, image: Image) -> Seen:
         """Return what is in the next frame, ``(height, width, 3)`` RGB uint8."""
@@ -97,7 +99,15 @@ def open(
                 f"{name} says where people are: give no detector and no box"
             )
         return Results(Path(name.removeprefix(RESULTS)))
-    model = peers.open(name)
+    try:
+        model = peers.open(name)
+    except InputError as error:
+        if name.partition(":")[0] in peers.LOADERS:
+            raise
+        others = ", ".join(f"{contract}:FILE" for contract in peers.LOADERS)
+        raise InputError(
+            f"{error}. Other teachers are {others} and {RESULTS}RESULTS.json"
+        ) from None
     if model.skeleton.names != BODY_13.names:
         raise InputError(
             f"a teacher must know the {len(BODY_13)} joints of kpose. Received: {name} "
@@ -131,6 +141,13 @@ class Network:
         self._predictor = _Asked(model, detector, smooth=False)
         boxes = None if box is None else [box]
         free = detector is None and box is None
+        self.hint = (
+            "Where somebody is in view, say where: --box or --detector"
+            if free
+            else "--detector must find the person"
+            if box is None
+            else "--box must hold the person in every frame"
+        )
         self._stream = None if free else Stream(self._predictor, boxes)
         self._chosen = _Chosen()
         self._box: Box | None = None  # where the person should be, without a detector
@@ -318,6 +335,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         """Read the file."""
         self.name = f"{RESULTS}{path.name}"
+        self.hint = f"{path} must be of this video, image_id the 0-based frame"
         self.frames = _read_results(path)
         self._tracker = Tracker()
         self._chosen = _Chosen()
@@ -405,6 +423,11 @@ def _read_results(path: Path) -> dict[int, list[NDArray[np.float64]]]:
             )
         array = np.array(points, np.float64).reshape(-1, 3)
         frames.setdefault(frame, []).append(_body(array))
+    if not frames:
+        raise InputError(
+            f"{path} must have results of people, category_id {PERSON}. Received: "
+            f"{len(rows)} of other categories"
+        )
     return frames
 
 

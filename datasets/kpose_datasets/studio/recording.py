@@ -203,7 +203,12 @@ def _check(
     for each in clothings:
         if each not in CLOTHINGS:
             raise InputError(f"clothing must be one of 1 to 7. Received: {each}")
-    if not clothings or len(set(clothings)) < len(clothings):
+    if not clothings:
+        raise InputError(
+            "clothing must be one or more of 1 to 7, of a range the smaller first. "
+            "Received: none"
+        )
+    if len(set(clothings)) < len(clothings):
         raise InputError(f"clothings must differ. Received: {list(clothings)}")
     if people not in PEOPLE:
         raise InputError(f"people must be 1 to {PEOPLE[-1]}. Received: {people}")
