@@ -329,3 +329,39 @@ def test_real_recording():
     )
     both = (right[:, 2] > 0) & (left[:, 2] > 0)
     assert (right[both, 0] > left[both, 0]).mean() > 0.9
+
+
+def test_a_label_can_be_of_a_later_frame(tmp_path):
+    write(tmp_path / "json", {"a_0.json": [person()], "a_7.json": [person()]})
+    (tmp_path / "a.mp4").touch()
+
+    def frames(offset):
+        found = openpose_json.read(
+            tmp_path / "json", tmp_path / "a.mp4", offset=offset
+        )
+        return [
+            one.reason if isinstance(one, BadRecord) else one.image.frame
+            for one in found
+        ]
+
+    assert frames("0") == [0, 7]
+    assert frames("1") == [1, 8]
+    assert frames("-2") == ["no_such_frame", 5]
+    with pytest.raises(InputError, match="offset must be a whole number of frames"):
+        frames("1.5")
+
+
+def test_a_point_is_annotated_over_the_confidence_that_is_given(tmp_path):
+    write(tmp_path / "json", {"0.json": [person()]})
+    (tmp_path / "a.mp4").touch()
+
+    def annotated(confidence):
+        (one,) = openpose_json.read(
+            tmp_path / "json", tmp_path / "a.mp4", confidence=confidence
+        )
+        return int(one.joints[:, 2].sum())
+
+    assert annotated("0.2") > 0
+    assert annotated("0.99") == 0
+    with pytest.raises(InputError, match="confidence must be a number from 0 to 1"):
+        annotated("2")

@@ -81,7 +81,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ntu": ("images", *DECISIONS),
     "azure_kinect": ("images", "calibration", *DECISIONS),
     "kinect": ("images", "map", *DECISIONS),
-    "openpose_json": ("images", "confidence"),
+    "openpose_json": ("images", "confidence", "offset"),
     "generic": ("images", "map"),
     "label_studio": ("images", "map"),
     "cvat": ("images", "map"),
@@ -94,7 +94,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 PATHS = {"images": "images", "map": "joint_map", "calibration": "calibration"}
 """Options that are paths, and the reader's parameter."""
 
-WORDS = ("confidence", *DECISIONS)
+WORDS = ("confidence", "offset", *DECISIONS)
 """Options that are words, which the reader understands by itself."""
 
 NAMED_BY_FILE = (

@@ -58,7 +58,7 @@ class Damaged(Exception):
 
 
 def read(
-    folder: Path, images: Path, confidence: str = str(CONFIDENCE)
+    folder: Path, images: Path, confidence: str = str(CONFIDENCE), offset: str = "0"
 ) -> Iterator[PersonRecord | BadRecord]:
     """Yield every labelled person; a frame without one is a record without joints.
 
@@ -69,12 +69,20 @@ def read(
         folder: One JSON file per frame.
         images: The video, or the folder of pictures with the names of the files.
         confidence: A point is annotated where OpenPose's is over this, 0 to 1.
+        offset: How many frames of the video later the picture of a label is, where both
+            were counted differently; a whole number. Frames that are not there are
+            skipped and counted.
 
     Raises:
         InputError: If there is no such file, no person in any can be used, the points
-            are not BODY_25B's, or ``confidence`` is no such number.
+            are not BODY_25B's, or an option is no such number.
     """
-    least = _confidence(confidence)
+    least, later = _confidence(confidence), _offset(offset)
+    if later and images.is_dir():
+        raise InputError(
+            f"offset counts frames of a video, but {images} is a folder of pictures. "
+            f"Received: {offset}"
+        )
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError(f"{folder} must be a folder of OpenPose JSON, but has none")
@@ -96,8 +104,12 @@ def read(
             if isinstance(points, Damaged):
                 yield BadRecord(identity, "openpose_json", *points.args)
                 continue
+            if beside is None and _frame(path) + later < 0:
+                detail = f"{path}: its frame {_frame(path) + later} is before the first"
+                yield BadRecord(identity, "openpose_json", "no_such_frame", detail)
+                continue
             image = (
-                ImageRef(images, frame=_frame(path))
+                ImageRef(images, frame=_frame(path) + later)
                 if beside is None
                 else ImageRef(beside.get(name, images / f"{name}.jpg"))
             )
@@ -123,6 +135,14 @@ def _confidence(text: str) -> float:
     if not 0 <= least < 1:
         raise InputError(f"confidence must be a number from 0 to 1. Received: {text!r}")
     return least
+
+
+def _offset(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,6}", text):
+        raise InputError(
+            f"offset must be a whole number of frames. Received: {text!r:.100}"
+        )
+    return int(text)
 
 
 def _people(path: Path) -> list[NDArray[np.float64] | Damaged]:
