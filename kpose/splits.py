@@ -34,8 +34,11 @@ PAPER_VALIDATION = 2000
 LAST_PART = 0.1
 """So much of the end of every take is held out where no whole one can be."""
 
-LARGEST_PART = 0.2
-"""The largest part of all persons that whole recordings are held out of."""
+RECORDED_PART = 0.2
+"""Of recordings, no more than this part of the fully annotated persons is asked for."""
+
+LARGEST_PART = 1 / 3
+"""The largest part of the persons of recordings that whole ones are held out for."""
 
 LEFT_OUT = "left_out"
 """The split of persons who are neither trained on nor validated or tested on."""
@@ -158,9 +161,10 @@ def hold_out(
 ) -> Strings:
     """Hold out validation persons where the data say nothing about it.
 
-    Fully annotated persons are drawn by group, see ``draw``. Where recordings are so
-    few that this takes more than ``LARGEST_PART`` of the persons or leaves nobody, the
-    end of every recording is held out instead, see ``ends``.
+    Fully annotated persons are drawn by group, see ``draw``; of recordings at most
+    ``RECORDED_PART``. Where recordings are so few that this takes more than
+    ``LARGEST_PART`` of the persons or leaves nobody, the end of every recording is held
+    out instead, see ``ends``.
 
     Args:
         sources: ``(crops,)``, like all that follow: ``PersonRecord.source``.
@@ -179,6 +183,8 @@ def hold_out(
         InputError: As ``draw``, where the persons are not all of recordings.
     """
     recorded = bool((recordings[eligible] != "").all() and eligible.any())
+    if recorded:
+        persons = min(persons, max(int(RECORDED_PART * (full & eligible).sum()), 1))
     try:
         drawn = draw(
             np.char.add(np.char.add(sources, "/"), groups),

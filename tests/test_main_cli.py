@@ -120,7 +120,7 @@ class ResourceExhaustedError(Exception):
             "out of memory or disk space: [Errno 28] No space left",
             3,
         ),
-        (OSError(errno.EACCES, "No entry", "a"), "[Errno 13] No entry: 'a'", 1),
+        (OSError(errno.EACCES, "No entry", "a"), "a: No entry", 1),
         (
             ZeroDivisionError("by zero"),
             "unexpected ZeroDivisionError: by zero (`--debug` shows where)",

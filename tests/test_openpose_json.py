@@ -336,9 +336,7 @@ def test_a_label_can_be_of_a_later_frame(tmp_path):
     (tmp_path / "a.mp4").touch()
 
     def frames(offset):
-        found = openpose_json.read(
-            tmp_path / "json", tmp_path / "a.mp4", offset=offset
-        )
+        found = openpose_json.read(tmp_path / "json", tmp_path / "a.mp4", offset=offset)
         return [
             one.reason if isinstance(one, BadRecord) else one.image.frame
             for one in found

@@ -16,7 +16,7 @@ PACKAGES = {
 PLAIN = (
     *("errors", "files", "joints", "records", "geometry", "images", "drawing"),
     *("screening", "shards", "examples", "artefacts", "persons", "detection"),
-    *("phases", "replay", "faults", "agreement", "coverage"),
+    *("phases", "replay", "faults", "agreement"),
 )
 """Modules that import neither TensorFlow nor Keras."""
 

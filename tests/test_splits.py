@@ -317,6 +317,14 @@ def test_of_few_recordings_the_end_of_each_is_held_out():
     assert held_out(["r"] * 10 + ["s"] * 10) == (["train"] * 9 + ["val"]) * 2
 
 
+def test_of_three_recordings_one_is_held_out():
+    split = held_out(["r"] * 5 + ["s"] * 5 + ["t"] * 5, persons=15)
+
+    # Asked for are all; a fifth, three of fifteen, is what recordings give.
+    assert sorted(split[start] for start in (0, 5, 10)) == ["train", "train", "val"]
+    assert split.count("val") == 5
+
+
 def test_of_many_recordings_a_whole_one_is_held_out():
     recordings = [name for name in "abcdef" for _ in range(3)]
 
