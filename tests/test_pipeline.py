@@ -103,7 +103,7 @@ def test_starting_late_is_the_tail_of_the_epoch(data):
 def test_sizes_off_the_grid_are_refused(data):
     with pytest.raises(InputError, match="must be prepared with --size 63"):
         next(pipeline.samples(data, np.arange(2), 63))
-    with pytest.raises(InputError, match="Received: 128"):
+    with pytest.raises(InputError, match="must be prepared with --size 128"):
         next(pipeline.samples(data, np.arange(2), 128))
 
 
