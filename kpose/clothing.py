@@ -4,7 +4,7 @@ The paper's section 4 on any recordings whose clothing is known: the trainings o
 Table 4, the scores of its Table 5 and the curves of its Figure 6, and the frontier of
 general against use-case skill, one point for every epoch. ``kpose.phases`` says who is
 in which training. An experiment folder holds a run folder for each, ``averages`` (the
-networks between), ``predictions``, the plots, ``results.json`` and ``report.html``.
+networks between), ``predictions``, ``results.json``, ``report.html`` and its plots.
 """
 
 import dataclasses
@@ -204,10 +204,9 @@ def run(
         if poses[key] is not None
     }
     results = _results(data, planned, config, card, given, out, sets, scored)
-    plots = _plots(results, out)
     worst = _worst(data, sets[USE_CASE], _answers(FULL, files[FULL], sets, out, report))
     write_json(out / "results.json", results)
-    _write_report(out / "report.html", results, plots, worst)
+    _write_report(out / "report.html", results, worst)
     return results
 
 
@@ -527,18 +526,6 @@ def facts(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _plots(results: dict[str, Any], out: Path) -> dict[str, reports.Figured]:
-    """Draw the plots and write each as a PNG beside the report."""
-    plots = {"figure-6": _plot_curves(results)}
-    if results["frontier"]:
-        plots["frontier"] = _plot_frontier(results)
-    plots["training"] = _plot_training(results)
-    for name, plot in plots.items():
-        with atomic_file(out / f"{name}.png") as beside:
-            beside.write_bytes(plot.data)
-    return plots
-
-
 HUES = {
     MEAN_POSE: "#8c959f",
     PRETRAINED: "#E69F00",
@@ -574,6 +561,7 @@ def _plot_curves(results: dict[str, Any]) -> reports.Figured:
         reports.png(figure),
         "Figure 6 of the paper: correct keypoints over the threshold. Dashed: in "
         "general. Solid: in the use case.",
+        "figure_6",
     )
 
 
@@ -617,6 +605,7 @@ def _plot_frontier(results: dict[str, Any]) -> reports.Figured:
     return reports.Figured(
         reports.png(figure),
         "Skill in the use case over skill in general: every epoch, and the averages.",
+        "frontier",
     )
 
 
@@ -633,6 +622,7 @@ def _plot_training(results: dict[str, Any]) -> reports.Figured:
     return reports.Figured(
         reports.png(figure),
         "Validation after every epoch, each phase on persons in its own clothing.",
+        "training",
     )
 
 
@@ -658,16 +648,15 @@ def _worst(
 def _write_report(
     path: Path,
     results: dict[str, Any],
-    plots: dict[str, reports.Figured],
     worst: Sequence[reports.Figured],
 ) -> None:
     sections: list[reports.Section] = [
         reports.Table("Table 5", *table(results), conclusion(results)),
-        reports.Pictures("Figure 6", [plots["figure-6"]]),
+        reports.Pictures("Figure 6", [_plot_curves(results)]),
     ]
-    if "frontier" in plots:
+    if results["frontier"]:
         title = "General skill against use-case skill"
-        sections.append(reports.Pictures(title, [plots["frontier"]], FRONTIER))
+        sections.append(reports.Pictures(title, [_plot_frontier(results)], FRONTIER))
         sections.append(reports.Table("Points of the frontier", *_point_table(results)))
     sections += [
         reports.Text("What is compared", MEANING),
@@ -678,7 +667,7 @@ def _write_report(
             *_joint_table(results),
             "px: mean distance on a 224 px crop.",
         ),
-        reports.Pictures("Training", [plots["training"]]),
+        reports.Pictures("Training", [_plot_training(results)]),
         reports.Pictures(
             "Worst test persons of full",
             worst,

@@ -538,5 +538,5 @@ def _plot(runs: Sequence[Run]) -> reports.Figured:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     return reports.Figured(
-        reports.png(figure), "Validation error of every run over its steps."
+        reports.png(figure), "Validation error of every run over its steps.", "error"
     )

@@ -259,8 +259,9 @@ def test_the_experiment_writes_its_results(finished, pretrained):
     assert lines[0] == (
         "phase 1: 18 persons to train on, 2 to validate on, in clothing blue, green"
     )
-    for name in ("figure-6", "frontier", "training"):
-        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("figure_6", "frontier", "training"):
+        plot = out / "report_plots" / f"{name}.png"
+        assert plot.read_bytes().startswith(b"\x89PNG")
     html = (out / "report.html").read_text()
     assert "Table 5" in html and "96.8" in html and html.count("<img") == 3 + 6
 
@@ -472,7 +473,7 @@ def test_without_a_general_set_there_is_no_frontier(recorded, pretrained, tmp_pa
         "use case: mean pose",
         "use case: pretrained",
     ]
-    assert not (tmp_path / "out" / "frontier.png").exists()
+    assert not (tmp_path / "out" / "report_plots" / "frontier.png").exists()
     assert not (tmp_path / "out" / "averages").exists()
     assert "general" not in clothing.conclusion(results)
 
