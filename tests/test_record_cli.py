@@ -424,7 +424,7 @@ def test_ctrl_c_ends_a_video_and_keeps_what_was_done(clip, network, tmp_path):
 @pytest.mark.slow
 def test_the_packaged_model_is_a_teacher_and_prepare_reads_its_take(tmp_path):
     video = tmp_path / "clip.mp4"
-    synthetic.write_clip(video, seed=3, seconds=1.6, size=(160, 200))
+    synthetic.write_clip(video, seed=11, seconds=1.6)  # as large as the demo's
     out = tmp_path / "rec"
 
     summary = run("record", video, "--teacher", "compact", "--out", out)
