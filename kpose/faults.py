@@ -179,7 +179,6 @@ def _unit(points: Floats, seconds: Floats) -> Floats:
     if not known.any():
         return np.full(len(points), np.inf)  # nothing to compare a motion with
     unit = np.interp(seconds, seconds[known], unit[known])
-    # Without steps, which would look like jumps of the joints.
     unit = np.median(_windows(unit, seconds, 1.0), axis=1)
     # Without steps, which would look like jumps of the joints.
     return np.asarray(_windows(unit, seconds, 0.5).mean(axis=1), np.float64)

@@ -132,7 +132,17 @@ def predict_flip(network: Network, crops: Image) -> Prediction:
         network: The model.
         crops: ``(N, size, size, 3)`` RGB uint8.
     """
-    plain, mirrored = predict_both(network, crops)
+    return average(network, *predict_both(network, crops))
+
+
+def average(network: Network, plain: Prediction, mirrored: Prediction) -> Prediction:
+    """Return the flip test's answer from what ``predict_both`` returned.
+
+    Args:
+        network: The model that was asked.
+        plain: Its answers for N crops.
+        mirrored: Those for their mirror images, brought back.
+    """
     keypoints = ((plain.keypoints + mirrored.keypoints) / 2).astype(np.float32)
     if network.flip_curve is not None:
         raw = flip_raw(plain, mirrored)

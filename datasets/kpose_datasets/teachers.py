@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from kpose import agreement, detection, peers, runtime
 from kpose.agreement import Answer
-from kpose.confidence import flip_raw
 from kpose.detection import Detector
 from kpose.errors import InputError
 from kpose.files import read_json
@@ -263,14 +262,7 @@ class _Asked(Predictor):
         """Return the mean of both answers, as ``runtime.predict_flip``."""
         plain, mirrored = runtime.predict_both(self.model, crops)
         self._both = [plain.keypoints, mirrored.keypoints]
-        keypoints = ((plain.keypoints + mirrored.keypoints) / 2).astype(np.float32)
-        if self.model.flip_curve is not None:
-            raw = flip_raw(plain, mirrored)
-            return Prediction(keypoints, self.model.flip_curve(raw))
-        if plain.confidence is None or mirrored.confidence is None:
-            return Prediction(keypoints, None)
-        confidence = (plain.confidence + mirrored.confidence) / 2
-        return Prediction(keypoints, confidence.astype(np.float32))
+        return runtime.average(self.model, plain, mirrored)
 
     def ask(self, image: Image, found: Sequence[detection.Detection]) -> list[Person]:
         """Return one person per detection, and keep both answers."""
